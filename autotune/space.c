@@ -1,0 +1,2 @@
+/* space.c -- the candidates of a request */
+typedef int space_unit;

@@ -1,0 +1,2 @@
+/* store.c -- the kernels on this machine, by key */
+#include "store.h"

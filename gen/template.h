@@ -1,0 +1,80 @@
+/* template.h -- the template engine: Lua 5.4 in a sandbox, and the text of a kernel out of it
+ *
+ * A template is templates/<backend>/<name>.<ext>.in: a head, a line of three dashes, a body.
+ *
+ * Head: the fields of a Lua table (comments first: what it computes, in prose).
+ *   op       = "linear"                         the op it implements
+ *   accepts  = function(r)  -> true | false, "why not"    which requests it can serve
+ *   tune     = { bm = {8, 16}, stages = {3, 4} } what may vary: the search space
+ *   where    = function(r, p) -> bool            which tune points are legal (smem, divisibility
+ * ...) m        = function(r, p) -> lo, hi          rows it is made for rank     = function(r, p)
+ * -> number          order among legal points, smallest first, until measured grid     =
+ * function(r, p) -> {"N/64", "M/8", "split"}  dims of op.h, each over a number; CUDA block    =
+ * function(r, p) -> threads         CUDA smem     = function(r, p) -> bytes           dynamic
+ * shared memory; CUDA; default 0 split    = function(r, p) -> parts           split-K it asks for;
+ * default 1 r: r.op r.kind r.act r.out r.kv r.head (as in struct op_desc, enums as lower-case
+ * strings, for example r.act == "f16", r.kind == "silu"), r.weight = { code, bits, scale, zero,
+ * group, dense } (strings "int" "f16", "none" "int" "float", "f16" "bf16" "f32" "k"; group -1:
+ * row), r.arch = { name, kind = "sm" | "x86", number, exact, smem, smem_sm, max_regs,
+ * max_threads_sm }, and r.m_lo, r.m_hi. p: one tune point, p.bm ...
+ *
+ * Body: a line whose first column is `$` is Lua, `${e}` is the value of e, everything else is
+ * copied byte for byte.  The body sees r, p, name (the symbol to define) and the head's own
+ * functions and locals of the body; any other name raises.  Parameters belong in named constexpr
+ * (CUDA) or enum/#define (C) at the top of the body, so that changing one changes few lines of the
+ * output. Includes are `#include "x"` of files beside the template or kernel_abi.h, from memory.
+ *
+ * Messages from Lua, NVRTC and cc name the template's file and line.  Any error: no output.
+ */
+#ifndef QGEN_TEMPLATE_H
+#define QGEN_TEMPLATE_H
+
+#include <stddef.h>
+
+#include "arch.h"
+#include "entry.h"
+#include "op.h"
+
+/* One thing to generate: rows m_lo..m_hi of an op on an arch. */
+struct request {
+    struct op_desc desc;
+    const struct arch *arch;
+    int m_lo, m_hi;
+};
+
+struct template;     /* a parsed template; one Lua state, used by one thread at a time */
+struct template_set; /* all templates */
+
+/* A tune point of a template for a request, and everything but the image of its kernel. */
+struct candidate {
+    struct request request;
+    const struct template *template;
+    struct entry_record record; /* resources still 0 */
+    double rank;
+};
+
+/* A rendered kernel. */
+struct rendering {
+    char *text; /* NUL-terminated */
+    size_t bytes;
+    int *line; /* template line of each output line, from 1; 0: none */
+    int lines;
+};
+
+/* Open the embedded templates, or those in `folder` when it is not NULL. */
+qrt_status template_set_open(const char *folder, struct template_set **out);
+void template_set_close(struct template_set *set);
+
+/* The text of an include ("qk.cuh", "kernel_abi.h") for a template's backend folder; NULL: none. */
+const char *template_include(const struct template_set *set, const char *backend, const char *name);
+
+/* All legal candidates of all templates that accept the request, best rank first; free() the array.
+ * None: QRT_E_SCHEME with each template's reason. */
+qrt_status template_candidates(struct template_set *set, const struct request *r,
+                               struct candidate **out, size_t *count);
+
+qrt_status template_render(struct template_set *set, const struct candidate *c,
+                           struct rendering *out);
+void rendering_free(struct rendering *r);
+
+#endif

@@ -1,0 +1,59 @@
+/* device.h -- what a device offers to sessions and checks: memory, loading, launching
+ *
+ * Four implementations: ref.c, cpu.c, cuda.c (real driver, or the virtual GPU opened in its place).
+ * Addresses are the device's; on ref and cpu they are host pointers.  Everything but `launch` may
+ * allocate and lock; `launch` does neither and does not wait.
+ */
+#ifndef QRT_DEVICE_H
+#define QRT_DEVICE_H
+
+#include "entry.h"
+
+/* A kernel loaded on a device. */
+struct kernel {
+    struct entry_record record;
+    uint8_t key[ENTRY_KEY_BYTES];
+    void *code;   /* the device's: function pointer or CUfunction */
+    void *module; /* the device's: what unload() gives back */
+};
+
+struct device_ops {
+    const char *kind; /* "ref", "cpu", "cuda" */
+    qrt_status (*open)(struct qrt_device *d, int index);
+    void (*close)(struct qrt_device *d);
+    qrt_status (*alloc)(struct qrt_device *d, size_t bytes,
+                        void **out); /* zeroed, 256-byte aligned */
+    void (*free)(struct qrt_device *d, void *address);
+    /* Make read-only host bytes that outlive the device's use visible: cpu gives the pointer
+     * itself. */
+    qrt_status (*place)(struct qrt_device *d, const void *host, size_t bytes, const void **out);
+    void (*unplace)(struct qrt_device *d, const void *address);
+    qrt_status (*upload)(struct qrt_device *d, void *to, const void *host, size_t bytes);
+    qrt_status (*download)(struct qrt_device *d, void *host, const void *from,
+                           size_t bytes); /* waits */
+    qrt_status (*load)(struct qrt_device *d, const struct entry *e, struct kernel *k);
+    void (*unload)(struct qrt_device *d, struct kernel *k);
+    /* ref ignores k (NULL) and goes by desc. */
+    qrt_status (*launch)(struct qrt_device *d, const struct kernel *k, const struct op_desc *desc,
+                         const union op_args *args);
+    qrt_status (*sync)(struct qrt_device *d);
+};
+
+struct qrt_device {
+    const struct device_ops *ops;
+    struct qrt *rt;
+    struct arch arch;          /* ref: zero */
+    enum layout_family family; /* of the weights it reads; ref: any */
+    enum elem_type act, kv;    /* types of ACT buffers and of the KV cache */
+    qrt_device_info info;
+    struct kernel **kernels; /* all that were added */
+    size_t kernel_count, kernel_capacity;
+    void *impl; /* the implementation's */
+};
+
+extern const struct device_ops ref_device, cpu_device, cuda_device;
+
+/* The best kernel for desc at M rows (its range holds M, smallest rank first), or NULL. */
+const struct kernel *device_find(const struct qrt_device *d, const struct op_desc *desc, int M);
+
+#endif
