@@ -2,12 +2,13 @@
 #ifndef TESTS_HELPERS_H
 #define TESTS_HELPERS_H
 
-/* cmocka.h after the headers it needs. */
-#include <cmocka.h>
-#include <setjmp.h>
+/* clang-format off */
+#include <setjmp.h> /* cmocka.h needs these four before it */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <cmocka.h>
+/* clang-format on */
 
 /* The next word of a fixed-seed generator (xorshift64*); *state must not be 0. */
 uint64_t random_word(uint64_t *state);

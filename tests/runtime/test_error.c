@@ -5,13 +5,11 @@
  * - a message longer than the buffer is cut, not overrun
  * - every status has a text
  */
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "error.h"
+
 #include <string.h>
 
-#include "error.h"
+#include "helpers.h"
 
 static void fail_sets_message(void **state)
 {
