@@ -9,7 +9,7 @@ static _Thread_local char message[512];
 
 const char *qrt_message(void) { return message; }
 
-qrt_status fail(qrt_status status, const char *format, ...)
+qrt_status error_set(qrt_status status, const char *format, ...)
 {
     char text[sizeof message]; /* an argument may be the old message */
     va_list arguments;
@@ -20,14 +20,14 @@ qrt_status fail(qrt_status status, const char *format, ...)
     return status;
 }
 
-qrt_status fail_context(qrt_status status, const char *format, ...)
+qrt_status error_context(qrt_status status, const char *format, ...)
 {
     char where[sizeof message];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(where, sizeof where, format, arguments);
     va_end(arguments);
-    return fail(status, "%s: %s", where, message);
+    return error_set(status, "%s: %s", where, message);
 }
 
 const char *qrt_status_text(qrt_status status)
