@@ -4,8 +4,8 @@
  * the GPU's primary context, which it makes current only for the length of a call, so that a
  * product's own CUDA code never finds another context than it left.
  *
- * One stream carries everything in order: uploads, launches, downloads.  A launch only enqueues; the
- * first wait is the download of a result.  A run between an upload and a download is therefore
+ * One stream carries everything in order: uploads, launches, downloads.  A launch only enqueues;
+ * the first wait is the download of a result.  A run between an upload and a download is therefore
  * a fixed list of launches, which is what a CUDA graph captures: launch() makes no call that a
  * capture forbids.
  *
@@ -29,7 +29,7 @@
 
 #include "device.h"
 #include "error.h"
-#include "rt.h" /* options, rt_alloc, rt_log */
+#include "rt.h"
 
 #define NS_PER_S       1000000000ll
 #define WAIT_LIMIT_NS  (60 * NS_PER_S)
@@ -109,8 +109,9 @@ static qrt_status answer(struct cuda *c, enum cuda_call call, int value)
 
 static qrt_status lost_again(const struct cuda *c, int value)
 {
-    return error_set(QRT_E_DEVICE_LOST, "cuda:%d was lost earlier: %s (CUDA error %d); %s", c->index,
-                     result_find(value)->text, value, qrt_status_advice(QRT_E_DEVICE_LOST));
+    return error_set(QRT_E_DEVICE_LOST, "cuda:%d was lost earlier: %s (CUDA error %d); %s",
+                     c->index, result_find(value)->text, value,
+                     qrt_status_advice(QRT_E_DEVICE_LOST));
 }
 
 /* Make the device's context current; leave() undoes it.  A lost device is not touched. */
@@ -189,8 +190,10 @@ static qrt_status driver_open(struct cuda *c, const char *path)
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         void *function = dlsym(c->library, table[i].symbol);
         if (function == NULL)
-            return error_set(QRT_E_DEVICE, "cuda:%d: %s has no %s: update the driver, or use "
-                             "--device cpu", c->index, path, table[i].symbol);
+            return error_set(QRT_E_DEVICE,
+                             "cuda:%d: %s has no %s: update the driver, or use "
+                             "--device cpu",
+                             c->index, path, table[i].symbol);
         memcpy((char *)&c->api + table[i].at, &function, sizeof function);
     }
     return QRT_OK;
@@ -234,8 +237,10 @@ static qrt_status device_describe(struct cuda *c, struct qrt_device *d)
     TRY(CALL(c, device_attribute, &smem, CUDA_DEVICE_SMEM, c->device));
     const struct arch *arch = arch_nearest(major, minor);
     if (arch == NULL)
-        return error_set(QRT_E_DEVICE, "cuda:%d: %s has compute capability %d.%d, which no arch of "
-                         "`qgen targets` serves", c->index, d->info.name, major, minor);
+        return error_set(QRT_E_DEVICE,
+                         "cuda:%d: %s has compute capability %d.%d, which no arch of "
+                         "`qgen targets` serves",
+                         c->index, d->info.name, major, minor);
     d->info.name[sizeof d->info.name - 1] = 0;
     d->info.memory_bytes = bytes;
     memcpy(d->info.arch, arch->name, sizeof d->info.arch);
@@ -291,16 +296,16 @@ static void close_device(struct qrt_device *d)
 
 static qrt_status open_device(struct qrt_device *d, int index)
 {
-    struct cuda *c = rt_alloc(d->rt, sizeof *c);
-    if (c == NULL) return error_set(QRT_E_MEMORY, "cuda:%d: no host memory", index);
-    memset(c, 0, sizeof *c);
+    void *block;
+    TRY(rt_alloc(d->rt, sizeof(struct cuda), &block));
+    struct cuda *c = block;
     c->index = index;
     c->wait_limit_ns = WAIT_LIMIT_NS;
     pthread_mutex_init(&c->ring_lock, NULL);
     d->impl = c;
 
     qrt_status status;
-    TRY_DONE(driver_open(c, rt_options(d->rt)->cuda_library));
+    TRY_DONE(driver_open(c, d->rt->options.cuda_library));
     TRY_DONE(device_choose(c));
     TRY_DONE(device_describe(c, d));
     TRY_DONE(context_open(c));
@@ -322,9 +327,10 @@ static qrt_status alloc_sized(struct cuda *c, size_t bytes, cuda_address *out)
     if (value == CUDA_SUCCESS) return QRT_OK;
     const qrt_status status = answer(c, CUDA_CALL_memory_alloc, value);
     size_t unused, total;
-    if (status != QRT_E_MEMORY || c->api.memory_info(&unused, &total) != CUDA_SUCCESS) return status;
-    return error_set(QRT_E_MEMORY, "cuda:%d: %zu bytes wanted, %zu of %zu free; %s", c->index, bytes,
-                     unused, total, qrt_status_advice(QRT_E_MEMORY));
+    if (status != QRT_E_MEMORY || c->api.memory_info(&unused, &total) != CUDA_SUCCESS)
+        return status;
+    return error_set(QRT_E_MEMORY, "cuda:%d: %zu bytes wanted, %zu of %zu free; %s", c->index,
+                     bytes, unused, total, qrt_status_advice(QRT_E_MEMORY));
 }
 
 static qrt_status alloc_zeroed(struct cuda *c, size_t bytes, cuda_address *out)
@@ -457,6 +463,12 @@ static qrt_status load_ptx(struct cuda *c, const struct entry *e, cuda_handle *m
     return status == QRT_E_ARCH && text[0] ? error_context(status, "%s", text) : status;
 }
 
+/* PTX goes to newer devices of any kind; that of an exact arch to its own only. */
+static int ptx_serves(const struct arch *built, const struct arch *device)
+{
+    return built->exact ? arch_runs_on(built, device) : built->number <= device->number;
+}
+
 static int is_no_fit(int value) { return value == CUDA_NO_BINARY || value == CUDA_INVALID_IMAGE; }
 
 /* The cubin where it runs on the device, else the PTX. */
@@ -469,13 +481,14 @@ static qrt_status load_module(struct qrt_device *d, const struct entry *e, const
         if (!is_no_fit(value) || e->part[ENTRY_PTX].bytes == 0)
             return answer(c, CUDA_CALL_module_load, value);
     }
-    rt_log(d->rt, 2, "cuda:%d: %s: no cubin for %s, the driver compiles its PTX", c->index,
+    rt_log(d->rt, RT_INFO, "cuda:%d: %s: no cubin for %s, the driver compiles its PTX", c->index,
            e->record.symbol, d->arch.name);
     return load_ptx(c, e, module);
 }
 
 /* What the device allows against what the record says: a launch must not be the first to know. */
-static qrt_status check_resources(struct cuda *c, const struct entry_record *r, cuda_handle function)
+static qrt_status check_resources(struct cuda *c, const struct entry_record *r,
+                                  cuda_handle function)
 {
     int threads, smem_static;
     TRY(CALL(c, function_get, &threads, CUDA_FUNCTION_THREADS, function));
@@ -499,11 +512,12 @@ static qrt_status load_function(struct cuda *c, const struct entry_record *r, cu
     return check_resources(c, r, *function);
 }
 
+/* Fills k's code and module; its record and key are the caller's. */
 static qrt_status load_kernel(struct qrt_device *d, const struct entry *e, struct kernel *k)
 {
     struct cuda *c = d->impl;
     const struct arch *built = arch_find(e->record.arch);
-    if (built == NULL || built->kind != ARCH_SM)
+    if (built == NULL || built->kind != ARCH_SM || !ptx_serves(built, &d->arch))
         return error_set(QRT_E_ARCH, "cuda:%d: %s is built for %s, the device takes %s", c->index,
                          e->record.symbol, e->record.arch, d->arch.name);
     cuda_handle module = NULL, function = NULL;
