@@ -60,7 +60,7 @@ struct gguf_text {
 };
 
 struct gguf_kv {
-    const char *key;     /* NUL-terminated */
+    char *key;           /* NUL-terminated */
     uint8_t type;        /* enum gguf_value */
     uint8_t element;     /* enum gguf_value of an array's elements; else that of type */
     uint64_t count;      /* elements of an array; else 1 */
@@ -69,7 +69,7 @@ struct gguf_kv {
 };
 
 struct gguf_tensor {
-    const char *name; /* NUL-terminated */
+    char *name; /* NUL-terminated */
     const struct gguf_type *type;
     int n_dims;
     int64_t dims[GGUF_MAX_DIMS]; /* as in the file: dims[0] runs fastest; unused ones are 1 */
@@ -79,7 +79,7 @@ struct gguf_tensor {
 };
 
 struct gguf {
-    const char *path; /* "memory" after gguf_parse() */
+    char *path; /* "memory" after gguf_parse() */
     const uint8_t *bytes;
     size_t size;
     uint32_t version;
@@ -89,9 +89,7 @@ struct gguf {
     struct gguf_tensor *tensors; /* [tensor_count], in file order */
     size_t tensor_count;
     uint32_t *kv_order, *tensor_order; /* indices sorted by name, for the look-ups */
-    char *names;                       /* the text behind every key and name */
-    char *path_copy;
-    void *mapping; /* NULL when the bytes are the caller's */
+    void *mapping;                     /* NULL when the bytes are the caller's */
 };
 
 /* Map and check a file. */

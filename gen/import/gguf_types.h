@@ -10,16 +10,9 @@
 
 #include <stdint.h>
 
-#include "scheme.h"
+#include "generic.h"
 
-/* Where the generic form of consecutive weights of one row goes.  Arrays are the caller's; an
- * unpacker fills only those its scheme has. */
-struct generic_row {
-    void *codes;      /* [K] u8; dense: [K] raw 2- or 4-byte values */
-    void *scales;     /* [G] f16 as u16; two-level: i8 */
-    void *zeros;      /* [G] minima of the scales' type */
-    uint16_t *supers; /* [K / 256][2] f16: d, dmin */
-};
+enum { GGUF_TYPES_TEXT_BYTES = 256 };
 
 struct gguf_type {
     uint32_t id;
@@ -27,14 +20,18 @@ struct gguf_type {
     const char *scheme; /* "w4g32m.k"; NULL: its size is known, its values are not read */
     uint16_t block;     /* weights of a block */
     uint16_t bytes;     /* bytes of a block */
-    /* Turn `blocks` consecutive blocks into generic form, from index 0 of each array on. */
-    void (*unpack)(const uint8_t *data, int64_t blocks, const struct generic_row *out);
+    /* Write block number i of a row from its bytes; NULL for dense types. */
+    void (*unpack)(const uint8_t *block, int64_t i, const struct generic_row *out);
 };
 
 /* NULL when the number is unknown or was removed from the format. */
 const struct gguf_type *gguf_type_find(uint32_t id);
 
+/* Turn the first `blocks` blocks of a row into generic form; the type has a scheme. */
+void gguf_type_unpack(const struct gguf_type *type, const uint8_t *data, int64_t blocks,
+                      const struct generic_row *out);
+
 /* The names of all types that can be unpacked: "F32, F16, ...". */
-const char *gguf_types_supported(void);
+void gguf_types_supported(char out[GGUF_TYPES_TEXT_BYTES]);
 
 #endif
