@@ -13,7 +13,7 @@
 #include "error.h"
 #include "rt.h"
 
-static const struct device_ops *const kinds[] = {&ref_device, &cpu_device};
+static const struct device_ops *const kinds[] = {&ref_device, &cpu_device, &cuda_device};
 enum { KIND_COUNT = sizeof kinds / sizeof *kinds };
 
 /* ---- opening ---- */
@@ -201,8 +201,8 @@ done:
 /* An entry file; `foreign_ok`: one for another arch is passed over. */
 static qrt_status load_file(struct qrt_device *d, const char *path, int foreign_ok)
 {
-    void *bytes;
-    size_t count;
+    void *bytes = NULL;
+    size_t count = 0;
     struct entry e;
     TRY(read_file(d->rt, path, &bytes, &count));
     qrt_status status = entry_parse(bytes, count, &e);

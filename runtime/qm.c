@@ -63,10 +63,10 @@ static qrt_status check_sizes(const struct qm_header *h)
         const char *what;
         uint32_t value, most;
     } limit[] = {
-        {"layers",  h->layers,  QM_MAX_LAYERS},
-        {"hidden",  h->hidden,  QM_MAX_WIDTH },
-        {"vocab",   h->vocab,   QM_MAX_WIDTH },
-        {"context", h->context, QM_MAX_WIDTH },
+        {"layers", h->layers, QM_MAX_LAYERS},
+        {"hidden", h->hidden, QM_MAX_WIDTH},
+        {"vocab", h->vocab, QM_MAX_WIDTH},
+        {"context", h->context, QM_MAX_WIDTH},
     };
     for (size_t i = 0; i < sizeof limit / sizeof *limit; i++)
         if (limit[i].value < 1 || limit[i].value > limit[i].most)
