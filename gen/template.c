@@ -27,7 +27,7 @@ enum {
     REASONS_BYTES = 400,
     STEPS_PER_HOOK = 1000,
     MAX_STEPS = 20000000,
-    MAX_SECONDS = 10,
+    MAX_SECONDS = 2,
     MAX_TEMPLATES = 256,
 };
 #define MAX_STATE_BYTES  ((size_t)64 << 20) /* at a time */
