@@ -71,10 +71,7 @@ struct template_set {
 static const struct backend {
     const char *name;
     enum arch_kind kind;
-} backends[] = {
-    {"cuda", ARCH_SM },
-    {"x86",  ARCH_X86}
-};
+} backends[] = {{"cuda", ARCH_SM}, {"x86", ARCH_X86}};
 enum { BACKEND_COUNT = sizeof backends / sizeof *backends };
 
 /* ---- limits ---- */
@@ -276,11 +273,11 @@ static int find_op(const char *name)
 static int open_protected(lua_State *L)
 {
     static const luaL_Reg libraries[] = {
-        {"_G",            luaopen_base  },
-        {LUA_STRLIBNAME,  luaopen_string},
-        {LUA_TABLIBNAME,  luaopen_table },
-        {LUA_MATHLIBNAME, luaopen_math  },
-        {LUA_DBLIBNAME,   luaopen_debug },
+        {"_G", luaopen_base},
+        {LUA_STRLIBNAME, luaopen_string},
+        {LUA_TABLIBNAME, luaopen_table},
+        {LUA_MATHLIBNAME, luaopen_math},
+        {LUA_DBLIBNAME, luaopen_debug},
     };
     struct template *t = template_of(L);
     const struct text *source = lua_touserdata(L, 1);

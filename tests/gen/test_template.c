@@ -222,9 +222,10 @@ static void long_symbols_are_hashed(void **state)
     struct candidate *c;
     size_t count;
     char text[2000];
-    snprintf(text, sizeof text, frame,
-             "tune = { a_rather_long_name = {'one', 'two'}, one_more_rather_long_name = {1000003} },",
-             "x");
+    snprintf(
+        text, sizeof text, frame,
+        "tune = { a_rather_long_name = {'one', 'two'}, one_more_rather_long_name = {1000003} },",
+        "x");
     assert_int_equal(open_text(text, &set), QRT_OK);
     const struct request r = add_request("add.f32", "sm_80");
     assert_int_equal(template_candidates(set, &r, &c, &count), QRT_OK);
