@@ -92,20 +92,20 @@ void generic_dequant(const struct scheme *s, const struct generic_row *row, int 
     }
 }
 
-static int finite(float f) { return (float_bits(f) & 0x7f800000u) != 0x7f800000u; }
+static int is_finite(float f) { return (float_bits(f) & 0x7f800000u) != 0x7f800000u; }
 
 int64_t generic_not_finite(const struct scheme *s, const struct generic_row *row, int K)
 {
     if (scheme_is_dense(s)) {
         for (int k = 0; k < K; k++)
-            if (!finite(dense_at(s, row, k))) return k;
+            if (!is_finite(dense_at(s, row, k))) return k;
         return -1;
     }
     const int G = scheme_groups(s, K);
     for (int g = 0; g < G; g++) {
         float scale, minimum;
         group_values(s, row, g, &scale, &minimum);
-        if (!finite(scale) || !finite(minimum)) return (int64_t)g * group_of(s, K);
+        if (!is_finite(scale) || !is_finite(minimum)) return (int64_t)g * group_of(s, K);
     }
     return -1;
 }
