@@ -1,11 +1,13 @@
 /* device.h -- what a device offers to sessions and checks: memory, loading, launching
  *
- * Four implementations: ref.c, cpu.c, cuda.c (real driver, or the virtual GPU opened in its place).
- * Addresses are the device's; on ref and cpu they are host pointers.  Everything but `launch` may
- * allocate and lock; `launch` does neither and does not wait.
+ * Three implementations: ref.c, cpu.c, cuda.c (real driver, or the virtual GPU opened in its
+ * place). Addresses are the device's; on ref and cpu they are host pointers.  Everything but
+ * `launch` may allocate and lock; `launch` does neither and does not wait.
  */
 #ifndef QRT_DEVICE_H
 #define QRT_DEVICE_H
+
+#include <pthread.h>
 
 #include "entry.h"
 
@@ -46,7 +48,8 @@ struct qrt_device {
     enum layout_family family; /* of the weights it reads; ref: any */
     enum elem_type act, kv;    /* types of ACT buffers and of the KV cache */
     qrt_device_info info;
-    struct kernel **kernels; /* all that were added */
+    pthread_mutex_t lock;    /* of the three below */
+    struct kernel **kernels; /* all that were added; a kernel stays until the device closes */
     size_t kernel_count, kernel_capacity;
     void *impl; /* the implementation's */
 };
