@@ -375,7 +375,7 @@ static qrt_status family_of(const struct qrt_session *s, const struct qm_tensor 
 static qrt_status place_matrix(struct qrt_session *s, const struct qm_tensor *t,
                                struct qk_weight *w)
 {
-    enum layout_family family;
+    enum layout_family family = FAMILY_X86;
     TRY(family_of(s, t, &family));
     const struct qm_range *section = t->section[family];
     w->N = (int)t->N;
@@ -453,7 +453,7 @@ static qrt_status prepare(struct qrt_session *s, const struct options *o)
 qrt_status qrt_session_open(qrt_device *device, const qrt_model *model,
                             const qrt_session_options *options, qrt_session **out)
 {
-    qrt_session_options given;
+    qrt_session_options given = {.size = 0};
     TRY(read_options(model, options, &given));
     const struct options o = {.device = device, .max_m = given.max_m, .exact = given.exact};
     void *block;
