@@ -23,13 +23,13 @@
  *     max_threads_sm }, and r.m_lo, r.m_hi.  A field that r or p lacks raises.
  * p: one tune point, p.bm ...
  *
- * Body: a line whose first column is `$` is Lua, `${e}` is the value of e, everything else is
- * copied byte for byte.  The body sees r, p, name (the symbol to define), the head's fields and its
- * own locals; any other name raises.  Both see assert error ipairs pairs select tonumber tostring
- * type and much of math, string and table; pairs goes by sorted keys.  Parameters belong in named
- * constexpr (CUDA) or enum/#define (C) at the top of the body, so that changing one changes few
- * lines of the output. Includes are `#include "x"` of files beside the template or kernel_abi.h,
- * from memory.
+ * Body: a line whose first column is `$` (but not `${`) is Lua, `${e}` is the value of e,
+ * everything else is copied byte for byte.  The body sees r, p, name (the symbol to define), the
+ * head's fields and its own locals; any other name raises.  Both see assert error ipairs pairs
+ * select tonumber tostring type and much of math, string and table; pairs goes by sorted keys.
+ * Parameters belong in named constexpr (CUDA) or enum/#define (C) at the top of the body, so that
+ * changing one changes few lines of the output. Includes are `#include "x"` of files beside the
+ * template or kernel_abi.h, from memory.
  *
  * Messages from Lua, NVRTC and cc name the template's file and line.  Any error: no output.
  */
