@@ -20,6 +20,7 @@ enum buffer {
     GATE,
     UP,
     GATED,
+    LAST, /* normalized rows whose logits are wanted */
     LOGITS,
     BUFFER_COUNT
 };
@@ -267,9 +268,9 @@ static void whole_model(struct builder *b)
         attention_half(b, layer);
         ffn_half(b, layer);
     }
-    norm(b, NO_LAYER, RESIDUAL, NORMED, vector(b, NO_LAYER, "output_norm", m->hidden), 1, m->hidden)
+    norm(b, NO_LAYER, RESIDUAL, LAST, vector(b, NO_LAYER, "output_norm", m->hidden), 1, m->hidden)
         ->last = 1;
-    linear(b, NO_LAYER, NORMED, LOGITS,
+    linear(b, NO_LAYER, LAST, LOGITS,
            m->tied ? table : matrix(b, NO_LAYER, "output", m->vocab, m->hidden))
         ->last = 1;
 }
@@ -292,6 +293,7 @@ static void size_buffers(const struct model *m, struct qm_buffer *buffers)
         [GATE] = {QM_ACT, ffn},
         [UP] = {QM_ACT, ffn},
         [GATED] = {QM_ACT, ffn},
+        [LAST] = {QM_ACT, hidden},
         [LOGITS] = {QM_LOGITS, (uint32_t)m->vocab},
     };
     memcpy(buffers, table, sizeof table);

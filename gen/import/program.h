@@ -7,7 +7,7 @@
  *   RESIDUAL -rmsnorm-> NORMED -linear-> GATE, UP -glu-> GATED -linear-> PROJECTED (rmsnorm*)
  *   RESIDUAL += PROJECTED
  *
- * before them an embed into RESIDUAL, after them a norm and the logits.
+ * before them an embed into RESIDUAL, after them RESIDUAL -rmsnorm-> LAST -linear-> LOGITS.
  * Errors: QRT_E_FORMAT for a tensor that is missing or of another shape than the metadata say;
  * QRT_E_MODEL for one that the program would have to ignore.
  */
