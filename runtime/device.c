@@ -201,8 +201,8 @@ done:
 /* An entry file; `foreign_ok`: one for another arch is passed over. */
 static qrt_status load_file(struct qrt_device *d, const char *path, int foreign_ok)
 {
-    void *bytes;
-    size_t count;
+    void *bytes = NULL;
+    size_t count = 0;
     struct entry e;
     TRY(read_file(d->rt, path, &bytes, &count));
     qrt_status status = entry_parse(bytes, count, &e);
