@@ -309,7 +309,8 @@ void model_explain(const struct model *m, void (*to)(void *user, const char *sen
     say(&s, "%s: %s", m->arch->name, m->arch->why);
     if (m->tied) say(&s, "there is no output.weight: the embedding table makes the logits too");
     if (m->heads != m->kv_heads)
-        say(&s, "%d heads share one of %d kv heads each", m->heads / m->kv_heads, m->kv_heads);
+        say(&s, "%d heads share %d kv heads, %d to one", m->heads, m->kv_heads,
+            m->heads / m->kv_heads);
     if (m->head * m->heads != m->hidden)
         say(&s, "attention is %d x %d = %d wide, hidden is %d", m->heads, m->head,
             m->heads * m->head, m->hidden);
