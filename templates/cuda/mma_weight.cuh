@@ -166,19 +166,19 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
     /* The codes of one tile chunk that a lane owns: its 16 pairs of layout.h. */
     struct codes {
         u32 word[BITS];
-        __device__ __forceinline__ codes(u32 at, int lane)
+        __device__ __forceinline__ void load(u32 at, int lane)
         {
             int first = 0;
 #pragma unroll
             for (int width = 16; width > 0; width /= 2) {
                 if (!(BITS & width)) continue;
-                load(width, first, at + first * 128, lane);
+                load_plane(width, first, at + first * 128, lane);
                 first += width;
             }
         }
 
       private:
-        __device__ __forceinline__ void load(int width, int first, u32 at, int lane)
+        __device__ __forceinline__ void load_plane(int width, int first, u32 at, int lane)
         {
             if (width == 1) {
                 word[first] = qk_shared_load4(at + lane * 4);
@@ -202,7 +202,7 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
         u32 bias[2][OFFSETS]; /* - (what is added to a code + its zero point) */
 
         /* `at`: the tile's side; `member`: group within the chunk; `row`: lane / 4 */
-        __device__ __forceinline__ scaling(u32 at, int member, int row)
+        __device__ __forceinline__ void load(u32 at, int member, int row)
         {
 #pragma unroll
             for (int h = 0; h < 2; h++) {
@@ -210,8 +210,8 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
                 const u32 zeros = at + SCALES_BYTES + member * ZERO_STRIDE;
                 const u32 supers = at + SCALES_BYTES + ZEROS_BYTES + r * 2;
                 scale[h] = minimum[h] = 1.0f;
-                if constexpr (!DENSE) scale[h] = load(at + member * SCALE_STRIDE, r);
-                if constexpr (SUMS) minimum[h] = load(zeros, r);
+                if constexpr (!DENSE) scale[h] = one(at + member * SCALE_STRIDE, r);
+                if constexpr (SUMS) minimum[h] = one(zeros, r);
                 if constexpr (TWO_LEVEL) {
                     scale[h] *= qk_f16::get(qk_shared_raw<qk_f16>(supers));
                     if constexpr (SUMS)
@@ -236,7 +236,7 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
         }
 
       private:
-        __device__ __forceinline__ static float load(u32 at, int r)
+        __device__ __forceinline__ static float one(u32 at, int r)
         {
             return SCALE::get(qk_shared_raw<SCALE>(at + r * (int)sizeof(typename SCALE::raw)));
         }
@@ -304,34 +304,61 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
 /* ---- activations ---- */
 
 /* Rows of x lie in shared memory as 64 columns, 128 bytes, whose eight 16-byte pieces are permuted
- * by the row number: eight rows of one piece, what ldmatrix reads at a time, meet all 32 banks. */
+ * by the row number: eight rows of one piece, what ldmatrix reads at a time, meet all 32 banks.
+ * The rows of a stage start at a multiple of 128 bytes, so that the piece `n` of the row of which
+ * `at` is piece p lies at  at ^ (n ^ p) * 16. */
 QK u32 qk_swizzle(int row, int piece)
 {
     return row * 128 + ((piece ^ (row & 7)) << 4);
 }
 
-/* Start the copy of columns k .. k + 7 of a row of x, 16-bit elements, zero from column K on.
- * Rows that are not 16-byte aligned are gathered: slower, legal. */
-template <class COPY>
-QK void qk_start_x(COPY &copy, int slot, u32 to, const u16 *row, int k, int K, bool aligned)
-{
-    const int bytes = min(max(K - k, 0), 8) * 2;
-    if (aligned) {
-        copy.start(slot, to, row + k, bytes);
-        return;
-    }
-    u32 v[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        v[i] = (4 * i < bytes ? row[k + 2 * i] : 0u) |
-               (4 * i + 2 < bytes ? (u32)row[k + 2 * i + 1] << 16 : 0u);
-    qk_shared_store16(to, make_uint4(v[0], v[1], v[2], v[3]));
-}
+/* What one of THREADS threads copies of a stage of ROWS rows of x: piece thread % 8 of every
+ * THREADS / 8 th row.  Rows beyond M repeat the last: legal bytes for sums that are never stored. */
+template <int ROWS, int THREADS> struct qk_rows {
+    static constexpr int COPIES = (ROWS * 8 + THREADS - 1) / THREADS;
+    static constexpr int BYTES = ROWS * 128;
 
-QK bool qk_aligned(const void *p, qk_i64 stride)
-{
-    return ((u64)p & 15) == 0 && stride % 8 == 0;
-}
+    const u16 *from[COPIES];
+    u32 to[COPIES];
+    int thread, K;
+    bool aligned;
+
+    __device__ __forceinline__ qk_rows(const qk_linear &a, int m0, int rank)
+        : thread(rank), K(a.w.K), aligned(((u64)a.x & 15) == 0 && a.ldx % 8 == 0)
+    {
+#pragma unroll
+        for (int i = 0; i < COPIES; i++) {
+            const int row = (i * THREADS + thread) / 8;
+            from[i] = (const u16 *)a.x + min(m0 + row, a.M - 1) * a.ldx + thread % 8 * 8;
+            to[i] = qk_swizzle(row, thread % 8);
+        }
+    }
+
+    /* Start this thread's copies of 64 columns; columns from K on become zero.  Rows that are not
+     * 16-byte aligned are gathered, half by half: slow, legal. */
+    template <class COPY>
+    __device__ __forceinline__ void start(COPY &copy, int first, u32 stage, int chunk) const
+    {
+        const int k = chunk * QK_CHUNK;
+        const int left = min(max(K - k - thread % 8 * 8, 0), 8);
+        if (aligned) {
+#pragma unroll
+            for (int i = 0; i < COPIES; i++)
+                if (mine(i)) copy.start(first + i, stage + to[i], from[i] + k, left * 2);
+        } else {
+#pragma unroll
+            for (int i = 0; i < COPIES; i++)
+#pragma unroll 1
+                for (int c = 0; mine(i) && c < 8; c++)
+                    qk_shared_store2(stage + to[i] + 2 * c, c < left ? from[i][k + c] : (u16)0);
+        }
+    }
+
+    __device__ __forceinline__ bool mine(int i) const
+    {
+        return (i + 1) * THREADS <= ROWS * 8 || i * THREADS + thread < ROWS * 8;
+    }
+};
 
 /* ---- results ---- */
 
