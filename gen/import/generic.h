@@ -23,6 +23,19 @@ struct generic_row {
     void *block; /* the memory behind all four */
 };
 
+/* A matrix that gives its rows one by one, in any order, to many threads. */
+struct generic_matrix {
+    const char *name;
+    int N, K;
+    struct scheme scheme;
+    const uint8_t *data; /* row n is at n * row_bytes */
+    size_t row_bytes;
+    const void *origin; /* the importer's */
+    void (*row)(const struct generic_matrix *m, int n, const struct generic_row *out);
+    /* The memory behind `count` rows from n on may go until they are read again; NULL: stays. */
+    void (*release)(const struct generic_matrix *m, int n, int count);
+};
+
 /* Room for one row; generic_free() it. K >= 1, scheme checked. */
 qrt_status generic_alloc(const struct scheme *s, int K, struct generic_row *out);
 void generic_free(struct generic_row *row);

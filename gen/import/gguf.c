@@ -23,19 +23,11 @@ static const struct {
     const char *name;
     uint8_t bytes; /* 0: of no fixed size */
 } value_types[GGUF_VALUE_COUNT] = {
-    [GGUF_U8] = {"u8",     1},
-      [GGUF_I8] = {"i8",     1},
-      [GGUF_U16] = {"u16",    2},
-    [GGUF_I16] = {"i16",    2},
-      [GGUF_U32] = {"u32",    4},
-      [GGUF_I32] = {"i32",    4},
-    [GGUF_F32] = {"f32",    4},
-      [GGUF_BOOL] = {"bool",   1},
-      [GGUF_STRING] = {"string", 0},
-    [GGUF_ARRAY] = {"array",  0},
-      [GGUF_U64] = {"u64",    8},
-      [GGUF_I64] = {"i64",    8},
-    [GGUF_F64] = {"f64",    8},
+    [GGUF_U8] = {"u8", 1},       [GGUF_I8] = {"i8", 1},     [GGUF_U16] = {"u16", 2},
+    [GGUF_I16] = {"i16", 2},     [GGUF_U32] = {"u32", 4},   [GGUF_I32] = {"i32", 4},
+    [GGUF_F32] = {"f32", 4},     [GGUF_BOOL] = {"bool", 1}, [GGUF_STRING] = {"string", 0},
+    [GGUF_ARRAY] = {"array", 0}, [GGUF_U64] = {"u64", 8},   [GGUF_I64] = {"i64", 8},
+    [GGUF_F64] = {"f64", 8},
 };
 
 const char *gguf_value_name(enum gguf_value type)
@@ -533,6 +525,50 @@ void gguf_close(struct gguf *g)
     free(g->path);
     if (g->mapping) munmap(g->mapping, g->size);
     free(g);
+}
+
+/* ---- matrices ---- */
+
+static void unpack_row(const struct generic_matrix *m, int n, const struct generic_row *out)
+{
+    const struct gguf_type *type = m->origin;
+    gguf_type_unpack(type, m->data + (size_t)n * m->row_bytes, m->K / type->block, out);
+}
+
+/* Without this the pages of a model stay resident until the file is closed. */
+static void release_rows(const struct generic_matrix *m, int n, int count)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)m->data;
+    const uintptr_t from = (start + (size_t)n * m->row_bytes + page - 1) / page * page;
+    const uintptr_t to = (start + (size_t)(n + count) * m->row_bytes) / page * page;
+    if (from < to) madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
+qrt_status gguf_matrix(const struct gguf *g, const struct gguf_tensor *t,
+                       struct generic_matrix *out)
+{
+    char supported[GGUF_TYPES_TEXT_BYTES];
+    if (!t->type->scheme) {
+        gguf_types_supported(supported);
+        return error_set(QRT_E_MODEL,
+                         "%s: tensor '%s' is of type %s; qgen reads %s: quantize the model to one "
+                         "of these",
+                         g->path, t->name, t->type->name, supported);
+    }
+    if (t->N > INT32_MAX || t->K > INT32_MAX)
+        return error_set(QRT_E_LIMIT, "%s: tensor '%s' is %lld x %lld: sides are limited to 2^31",
+                         g->path, t->name, (long long)t->N, (long long)t->K);
+    *out = (struct generic_matrix){
+        .name = t->name,
+        .N = (int)t->N,
+        .K = (int)t->K,
+        .data = t->data,
+        .row_bytes = (size_t)(t->bytes / (uint64_t)t->N),
+        .origin = t->type,
+        .row = unpack_row,
+        .release = g->mapping ? release_rows : NULL,
+    };
+    return scheme_parse(t->type->scheme, &out->scheme);
 }
 
 /* ---- typed values ---- */

@@ -102,6 +102,11 @@ void gguf_close(struct gguf *g); /* NULL is allowed */
 const struct gguf_kv *gguf_find(const struct gguf *g, const char *key);
 const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *name);
 
+/* A tensor as a matrix [N, K].  QRT_E_MODEL when its type's values are not read; QRT_E_LIMIT when a
+ * side exceeds 2^31. */
+qrt_status gguf_matrix(const struct gguf *g, const struct gguf_tensor *t,
+                       struct generic_matrix *out);
+
 /* Typed values.  A value of another type or outside lo..hi is QRT_E_FORMAT.  A key that is absent
  * is QRT_E_FORMAT when required; else *out stays as it is. */
 enum gguf_need { GGUF_OPTIONAL, GGUF_REQUIRED };
