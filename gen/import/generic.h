@@ -32,6 +32,8 @@ struct generic_matrix {
     size_t row_bytes;
     const void *origin; /* the importer's */
     void (*row)(const struct generic_matrix *m, int n, const struct generic_row *out);
+    /* The memory behind `count` rows from n on may go until they are read again; NULL: stays. */
+    void (*release)(const struct generic_matrix *m, int n, int count);
 };
 
 /* Room for one row; generic_free() it. K >= 1, scheme checked. */

@@ -535,6 +535,15 @@ static void unpack_row(const struct generic_matrix *m, int n, const struct gener
     gguf_type_unpack(type, m->data + (size_t)n * m->row_bytes, m->K / type->block, out);
 }
 
+/* Without this the pages of a model stay resident until the file is closed. */
+static void release_rows(const struct generic_matrix *m, int n, int count)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)m->data;
+    const uintptr_t from = (start + (size_t)n * m->row_bytes + page - 1) / page * page;
+    const uintptr_t to = (start + (size_t)(n + count) * m->row_bytes) / page * page;
+    if (from < to) madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 qrt_status gguf_matrix(const struct gguf *g, const struct gguf_tensor *t,
                        struct generic_matrix *out)
 {
@@ -557,6 +566,7 @@ qrt_status gguf_matrix(const struct gguf *g, const struct gguf_tensor *t,
         .row_bytes = (size_t)(t->bytes / (uint64_t)t->N),
         .origin = t->type,
         .row = unpack_row,
+        .release = g->mapping ? release_rows : NULL,
     };
     return scheme_parse(t->type->scheme, &out->scheme);
 }
