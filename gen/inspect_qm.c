@@ -40,7 +40,7 @@ static json_t *model_of(const qrt_model *m)
                      (int)h->layers, "hidden", (int)h->hidden, "vocab", (int)h->vocab, "context",
                      (int)h->context, "bos", h->bos, "eos", h->eos, "add_bos", h->add_bos, "ops",
                      (json_int_t)m->op_count, "buffers", (json_int_t)m->buffer_count,
-                     "tokenizer_bytes", (json_int_t)m->tokenizer_bytes);
+                     "tokenizer_bytes", (json_int_t)h->tokenizer.bytes);
 }
 
 static json_t *believes_of(const qrt_model *m)
@@ -59,7 +59,7 @@ static json_t *believes_of(const qrt_model *m)
         list, json_string(packed[FAMILY_MMA]
                               ? "packed for mma: GPUs from sm_75 on run it"
                               : "not packed for mma: no GPU runs it; pack with --arch sm_89 too"));
-    if (!m->tokenizer_bytes)
+    if (!m->has_tokenizer)
         json_array_append_new(list, json_string("there is no tokenizer: it takes and gives token "
                                                 "ids only"));
     return list;

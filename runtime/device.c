@@ -13,7 +13,7 @@
 #include "error.h"
 #include "rt.h"
 
-static const struct device_ops *const kinds[] = {&ref_device, &cpu_device};
+static const struct device_ops *const kinds[] = {&ref_device, &cpu_device, &cuda_device};
 enum { KIND_COUNT = sizeof kinds / sizeof *kinds };
 
 /* ---- opening ---- */

@@ -63,10 +63,10 @@ static qrt_status check_sizes(const struct qm_header *h)
         const char *what;
         uint32_t value, most;
     } limit[] = {
-        {"layers",  h->layers,  QM_MAX_LAYERS},
-        {"hidden",  h->hidden,  QM_MAX_WIDTH },
-        {"vocab",   h->vocab,   QM_MAX_WIDTH },
-        {"context", h->context, QM_MAX_WIDTH },
+        {"layers", h->layers, QM_MAX_LAYERS},
+        {"hidden", h->hidden, QM_MAX_WIDTH},
+        {"vocab", h->vocab, QM_MAX_WIDTH},
+        {"context", h->context, QM_MAX_WIDTH},
     };
     for (size_t i = 0; i < sizeof limit / sizeof *limit; i++)
         if (limit[i].value < 1 || limit[i].value > limit[i].most)
@@ -109,8 +109,21 @@ static qrt_status find_tables(struct qrt_model *m)
     m->tensors = table;
     TRY(find_table(m, "strings", &h->strings, 1, &table, &m->string_bytes));
     m->strings = table;
-    TRY(find_table(m, "tokenizer", &h->tokenizer, 1, &table, &m->tokenizer_bytes));
-    m->tokenizer = table;
+    return QRT_OK;
+}
+
+static qrt_status find_tokenizer(struct qrt_model *m)
+{
+    const void *blob;
+    size_t bytes;
+    const struct qm_range *r = &m->header->tokenizer;
+    if (r->bytes == 0) return QRT_OK;
+    TRY(find_table(m, "tokenizer", r, 1, &blob, &bytes));
+    if (r->offset % TOKENIZER_ALIGN != 0)
+        return error_set(QRT_E_FORMAT, "tokenizer at %llu: a multiple of %d",
+                         (unsigned long long)r->offset, TOKENIZER_ALIGN);
+    TRY(tokenizer_open(blob, bytes, (int)m->header->vocab, &m->tokenizer));
+    m->has_tokenizer = 1;
     return QRT_OK;
 }
 
@@ -120,6 +133,7 @@ static qrt_status check_model(struct qrt_model *m)
     TRY(check_hash(m->header, m->base));
     TRY(check_sizes(m->header));
     TRY(find_tables(m));
+    TRY(find_tokenizer(m));
     return qm_check(m);
 }
 
@@ -196,4 +210,26 @@ void qrt_model_info_get(const qrt_model *model, qrt_model_info *out)
         if (!t->is_vector) info.weights += (uint64_t)t->N * (uint64_t)t->K;
     }
     *out = info;
+}
+
+/* ---- text ---- */
+
+static qrt_status need_tokenizer(const qrt_model *m)
+{
+    if (m->has_tokenizer) return QRT_OK;
+    return error_set(QRT_E_MODEL, "%.200s: the model was packed without a tokenizer", m->path);
+}
+
+qrt_status qrt_tokenize(const qrt_model *model, const char *text, size_t bytes, int parse_special,
+                        int *ids, size_t capacity, size_t *count)
+{
+    TRY(need_tokenizer(model));
+    return tokenizer_encode(&model->tokenizer, model->rt, text, bytes, parse_special, ids, capacity,
+                            count);
+}
+
+qrt_status qrt_token_bytes(const qrt_model *model, int id, const char **bytes, size_t *count)
+{
+    TRY(need_tokenizer(model));
+    return tokenizer_bytes(&model->tokenizer, id, bytes, count);
 }

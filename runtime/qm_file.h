@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "qm.h"
+#include "tokenizer.h"
 
 enum { QM_MAX_BUFFERS = 4096, QM_MAX_LAYERS = 4096, QM_MAX_WIDTH = 1 << 24, QM_PATH_BYTES = 1024 };
 
@@ -23,8 +24,9 @@ struct qrt_model {
     const struct qm_op *ops;
     const struct qm_tensor *tensors;
     const char *strings;
-    const uint8_t *tokenizer; /* its range of the metadata: bounds are checked, contents are not */
-    size_t buffer_count, op_count, tensor_count, string_bytes, tokenizer_bytes;
+    size_t buffer_count, op_count, tensor_count, string_bytes;
+    int has_tokenizer; /* a model may come without */
+    struct tokenizer tokenizer;
 };
 
 /* Whether the tables fit together: buffers, tensors and their sections, and the program (qm.h says

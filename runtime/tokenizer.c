@@ -110,6 +110,8 @@ static qrt_status check_header(const struct tokenizer_header *h, size_t bytes, i
     if (h->kind >= TOKENIZER_KIND_COUNT) return bad("kind", h->kind, TOKENIZER_KIND_COUNT - 1);
     if (h->rule >= PRETOKEN_RULE_COUNT) return bad("rule", h->rule, PRETOKEN_RULE_COUNT - 1);
     if (h->tokens.count > (uint64_t)vocab) return bad("tokens", h->tokens.count, (uint64_t)vocab);
+    if (h->longest_word > TOKENIZER_MAX_TOKEN)
+        return bad("longest word", h->longest_word, TOKENIZER_MAX_TOKEN);
     return QRT_OK;
 }
 

@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernel_abi.h"
+
 #define INLINE static inline __attribute__((always_inline))
 #ifndef TARGET /* a test that emulates instructions compiles everything for its own processor */
 #define TARGET(extension) __attribute__((target(extension)))
@@ -35,7 +37,7 @@ typedef __m512i vi;
 #define AS_INT             _mm512_castps_si512
 #define SHIFT_COUNT(n)     (n)
 
-INLINE __mmask16 lanes_mask(int n) { return (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1u); }
+INLINE __mmask16 lanes_mask(int n) { return (__mmask16)(n >= 16 ? 0xffff : n > 0 ? (1u << n) - 1u : 0); }
 INLINE vf vf_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(lanes_mask(n), p); }
 INLINE void vf_store_n(float *p, vf v, int n) { _mm512_mask_storeu_ps(p, lanes_mask(n), v); }
 INLINE vf vf_from_f16(const void *p)
@@ -71,6 +73,8 @@ INLINE vf vf_select_lt(vf x, vf y, vf a, vf b)
 {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, y, _CMP_LT_OQ), b, a);
 }
+/* Whether a lane of x is at least that of y; NaN is not. */
+INLINE int vf_any_at_least(vf x, vf y) { return _mm512_cmp_ps_mask(x, y, _CMP_GE_OQ) != 0; }
 INLINE __m256 fold(vf v) /* lane i + lane i + 8 */
 {
     const __m512d d = _mm512_castps_pd(v);
@@ -80,6 +84,10 @@ INLINE __m256 fold_max(vf v)
 {
     const __m512d d = _mm512_castps_pd(v);
     return _mm256_max_ps(_mm512_castps512_ps256(v), _mm256_castpd_ps(_mm512_extractf64x4_pd(d, 1)));
+}
+INLINE __m256i fold_int(vi v)
+{
+    return _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
 }
 #else
 typedef __m256 vf;
@@ -135,8 +143,13 @@ INLINE vf vf_select_lt(vf x, vf y, vf a, vf b)
 {
     return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, y, _CMP_LT_OQ));
 }
+INLINE int vf_any_at_least(vf x, vf y)
+{
+    return _mm256_movemask_ps(_mm256_cmp_ps(x, y, _CMP_GE_OQ)) != 0;
+}
 INLINE __m256 fold(vf v) { return v; }
 INLINE __m256 fold_max(vf v) { return v; }
+INLINE __m256i fold_int(vi v) { return v; }
 #endif
 
 /* ---- floats ---- */
@@ -195,6 +208,14 @@ INLINE vi vi_as(vf v) { return AS_INT(v); }
 INLINE vf vf_abs(vf v) { return vf_as(vi_and(vi_as(v), vi_set(0x7fffffff))); }
 INLINE vf vf_from_bf16(const void *p) { return vf_as(vi_shift_left(vi_from_u16(p), 16)); }
 
+INLINE int vi_sum(vi v)
+{
+    const __m256i half = fold_int(v);
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
 /* sum + the dot product of 4 unsigned with 4 signed bytes, in each lane */
 #if LANES == 16
 TARGET("avx512vnni") INLINE vi vi_avx512vnni(vi sum, vi u8, vi s8)
@@ -207,5 +228,40 @@ TARGET("avxvnni") INLINE vi vi_avxvnni(vi sum, vi u8, vi s8)
     return _mm256_dpbusd_avx_epi32(sum, u8, s8);
 }
 #endif
+
+/* ---- math ---- */
+
+/* e^x to 2 units in the last place; 0 below -87, and above 88 what 88 gives.
+ * x = n ln 2 + r with |r| <= ln 2 / 2; e^r is its series to r^7 (the next term is 5e-9); 2^n is made
+ * in the exponent bits. */
+INLINE vf vf_exp(vf x)
+{
+    const vf in_range = vf_min(vf_max(x, vf_set(-87.0f)), vf_set(88.0f));
+    const vf n = vf_round(vf_mul(in_range, vf_set(1.44269504f)));
+    vf r = vf_fnma(n, vf_set(0.693359375f), in_range); /* ln 2 in two parts: the first is short, */
+    r = vf_fnma(n, vf_set(-2.12194440e-4f), r);        /* so that n times it is exact */
+    vf e = vf_set(1.0f / 5040);
+    e = vf_fma(e, r, vf_set(1.0f / 720));
+    e = vf_fma(e, r, vf_set(1.0f / 120));
+    e = vf_fma(e, r, vf_set(1.0f / 24));
+    e = vf_fma(e, r, vf_set(1.0f / 6));
+    e = vf_fma(e, r, vf_set(0.5f));
+    e = vf_fma(e, r, vf_set(1.0f));
+    e = vf_fma(e, r, vf_set(1.0f));
+    const vi power = vi_shift_left(vi_add(vi_from_float(n), vi_set(127)), 23);
+    return vf_select_lt(x, vf_set(-87.0f), vf_zero(), vf_mul(e, vf_as(power)));
+}
+
+/* ---- the share of the calling thread ---- */
+
+struct share {
+    long long begin, end;
+};
+
+/* The part of `units` pieces of work that this call does: consecutive ones, as even as can be. */
+INLINE struct share share_of(long long units, const struct qk_cpu *cpu)
+{
+    return (struct share){units * cpu->part / cpu->parts, units * (cpu->part + 1) / cpu->parts};
+}
 
 #endif

@@ -100,6 +100,15 @@ INLINE vf weight_scale(const struct qk_weight *w, int tile, int g, int half)
     return SCALE == TWO_LEVEL ? vf_mul(scale, weight_super(w, tile, g, 0, half)) : scale;
 }
 
+/* The zero point of group g, for schemes whose value is scale * (q - zero). */
+INLINE vi weight_zero(const struct qk_weight *w, int tile, int g, int half)
+{
+    const size_t index = ((size_t)tile * (size_t)w->G + (size_t)g) * TILE + (size_t)(half * LANES);
+    if (ZERO == NONE) return vi_set(MIDDLE);
+    if (ZERO == INT) return vi_from_u8((const uint8_t *)w->zeros + index);
+    return vi_zero();
+}
+
 /* The bias of the codes minus `offset`: what makes  scale * (q - offset) + bias  the value. */
 INLINE vf weight_bias(const struct qk_weight *w, int tile, int g, int half, vf scale, int offset)
 {
@@ -112,6 +121,61 @@ INLINE vf weight_bias(const struct qk_weight *w, int tile, int g, int half, vf s
     vf minimum = weight_values(w->zeros, index);
     if (SCALE == TWO_LEVEL) minimum = vf_mul(minimum, weight_super(w, tile, g, 1, half));
     return offset ? vf_fma(scale, vf_set((float)offset), minimum) : minimum;
+}
+
+/* ---- one row of a tile, for gathering ---- */
+
+/* Codes of step t of row r, the first in the low byte. */
+INLINE uint32_t weight_row_step(const uint8_t *chunk, int t, int r)
+{
+    uint32_t codes = 0;
+    int at = 0;
+    for (int width = BITS == 8 ? 8 : 4; width; width /= 2) {
+        if (!(BITS & width)) continue;
+        const int fields = 8 / width;
+        uint32_t bytes;
+        __builtin_memcpy(&bytes, chunk + 64 * (t / fields) + 4 * r, sizeof bytes);
+        const uint32_t mask = ((1u << width) - 1) * 0x01010101u;
+        codes |= (bytes >> width * (t % fields) & mask) << at;
+        chunk += 64 * width;
+        at += width;
+    }
+    return codes;
+}
+
+INLINE float weight_row_value(const void *section, size_t index)
+{
+    if (SCALE == F16) return _cvtsh_ss(((const uint16_t *)section)[index]);
+    if (SCALE == F32) return ((const float *)section)[index];
+    if (SCALE == TWO_LEVEL) return ((const int8_t *)section)[index];
+    const uint32_t bits = (uint32_t)((const uint16_t *)section)[index] << 16;
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Scale, zero point and minimum of group g of row n: a value is scale * (q - zero) + minimum. */
+struct row_group {
+    float scale, minimum;
+    int zero;
+};
+
+INLINE struct row_group weight_row_group(const struct qk_weight *w, int n, int g)
+{
+    const size_t index = ((size_t)(n / TILE) * (size_t)w->G + (size_t)g) * TILE + (size_t)(n % TILE);
+    struct row_group out = {weight_row_value(w->scales, index), 0, MIDDLE};
+    if (ZERO == INT) out.zero = ((const uint8_t *)w->zeros)[index];
+    if (ZERO == FLOAT) {
+        out.zero = 0;
+        out.minimum = weight_row_value(w->zeros, index);
+    }
+    if (SCALE == TWO_LEVEL) {
+        const size_t block = (size_t)(n / TILE) * ((size_t)w->K / 256) + (size_t)g * GROUP / 256;
+        const uint16_t *super = (const uint16_t *)w->supers + block * 2 * TILE + n % TILE;
+        out.scale *= _cvtsh_ss(super[0]);
+        out.minimum *= _cvtsh_ss(super[TILE]);
+    }
+    return out;
 }
 
 #endif
