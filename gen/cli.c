@@ -15,10 +15,10 @@
 static const char *format_value;
 static int quiet_value, help_value;
 static const struct cli_option common[] = {
-    {"format",     0, CLI_STRING, &format_value, "text|json", "how results are printed (text)", 0, 0},
-    {"quiet",  'q', CLI_FLAG, &quiet_value, NULL, "no progress on stderr", 0, 0},
+    {"format", 0, CLI_STRING, &format_value, "text|json", "how results are printed (text)", 0, 0},
+    {"quiet", 'q', CLI_FLAG, &quiet_value, NULL, "no progress on stderr", 0, 0},
     {"help", 'h', CLI_FLAG, &help_value, NULL, "this text", 0, 0},
-    {.name = NULL          },
+    {.name = NULL},
 };
 
 static void print_option(const struct cli_option *o)
@@ -199,15 +199,9 @@ int cli_fail(qrt_status status)
         qrt_status status;
         enum exit_code code;
     } table[] = {
-        {QRT_E_ARGUMENT,    EXIT_USAGE },
-        {QRT_E_SCHEME,      EXIT_USAGE },
-        {QRT_E_ARCH,        EXIT_USAGE },
-        {QRT_E_KERNEL,      EXIT_KERNEL},
-        {QRT_E_IO,          EXIT_INPUT },
-        {QRT_E_FORMAT,      EXIT_INPUT },
-        {QRT_E_LIMIT,       EXIT_INPUT },
-        {QRT_E_MODEL,       EXIT_INPUT },
-        {QRT_E_DEVICE,      EXIT_DEVICE},
+        {QRT_E_ARGUMENT, EXIT_USAGE},     {QRT_E_SCHEME, EXIT_USAGE}, {QRT_E_ARCH, EXIT_USAGE},
+        {QRT_E_KERNEL, EXIT_KERNEL},      {QRT_E_IO, EXIT_INPUT},     {QRT_E_FORMAT, EXIT_INPUT},
+        {QRT_E_LIMIT, EXIT_INPUT},        {QRT_E_MODEL, EXIT_INPUT},  {QRT_E_DEVICE, EXIT_DEVICE},
         {QRT_E_DEVICE_LOST, EXIT_DEVICE},
     };
     const char *advice = qrt_status_advice(status);

@@ -28,9 +28,10 @@ static const struct command *find(const char *name)
 
 static void print_help(FILE *to)
 {
-    fprintf(to, "qgen %s -- makes, checks and runs kernels for quantized models\n\n"
-                "usage: qgen COMMAND ...       qgen COMMAND --help tells more\n"
-                "       qgen --arch A ...      the same as qgen build --arch A ...\n\n",
+    fprintf(to,
+            "qgen %s -- makes, checks and runs kernels for quantized models\n\n"
+            "usage: qgen COMMAND ...       qgen COMMAND --help tells more\n"
+            "       qgen --arch A ...      the same as qgen build --arch A ...\n\n",
             QGEN_VERSION);
     for (const struct command *c = commands; c->name; c++)
         fprintf(to, "  %-9s %s\n", c->name, c->help);
@@ -41,7 +42,7 @@ static void print_help(FILE *to)
 
 static int unknown(const char *name)
 {
-    const char *names[32];
+    const char *names[32] = {0};
     size_t count = 0;
     for (const struct command *c = commands; c->name; c++) names[count++] = c->name;
     const char *near = cli_nearest(name, names, count);

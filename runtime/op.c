@@ -23,22 +23,22 @@ static const struct {
     enum field field[MAX_FIELDS]; /* in the order of the name */
     const char *const *kinds;
 } ops[OP_COUNT] = {
-    [OP_LINEAR] = {"linear",    sizeof(struct qk_linear),   {FIELD_WEIGHT, FIELD_ACT, FIELD_OUT}, NULL     },
-    [OP_REDUCE] = {"reduce",    sizeof(struct qk_reduce),   {FIELD_OUT},                          NULL     },
-    [OP_QUANTIZE] = {"quantize",  sizeof(struct qk_quantize), {FIELD_ACT, FIELD_OUT},               NULL     },
-    [OP_EMBED] = {"embed",     sizeof(struct qk_embed),    {FIELD_WEIGHT, FIELD_OUT},            NULL     },
-    [OP_RMSNORM] = {"rmsnorm",   sizeof(struct qk_rmsnorm),  {FIELD_ACT, FIELD_OUT},               NULL     },
+    [OP_LINEAR] = {"linear", sizeof(struct qk_linear), {FIELD_WEIGHT, FIELD_ACT, FIELD_OUT}, NULL},
+    [OP_REDUCE] = {"reduce", sizeof(struct qk_reduce), {FIELD_OUT}, NULL},
+    [OP_QUANTIZE] = {"quantize", sizeof(struct qk_quantize), {FIELD_ACT, FIELD_OUT}, NULL},
+    [OP_EMBED] = {"embed", sizeof(struct qk_embed), {FIELD_WEIGHT, FIELD_OUT}, NULL},
+    [OP_RMSNORM] = {"rmsnorm", sizeof(struct qk_rmsnorm), {FIELD_ACT, FIELD_OUT}, NULL},
     [OP_ROPE] = {"rope",
-                   sizeof(struct qk_rope),
-                   {FIELD_KIND, FIELD_ACT, FIELD_KV, FIELD_HEAD},
-                   rope_kinds                                                                              },
+                 sizeof(struct qk_rope),
+                 {FIELD_KIND, FIELD_ACT, FIELD_KV, FIELD_HEAD},
+                 rope_kinds},
     [OP_ATTENTION] = {"attention",
-                   sizeof(struct qk_attention),
-                   {FIELD_ACT, FIELD_KV, FIELD_HEAD},
-                   NULL                                                                                    },
-    [OP_GLU] = {"glu",       sizeof(struct qk_glu),      {FIELD_KIND, FIELD_ACT},              glu_kinds},
-    [OP_ADD] = {"add",       sizeof(struct qk_add),      {FIELD_ACT},                          NULL     },
-    [OP_SAMPLE] = {"sample",    sizeof(struct qk_sample),   {FIELD_NONE},                         NULL     },
+                      sizeof(struct qk_attention),
+                      {FIELD_ACT, FIELD_KV, FIELD_HEAD},
+                      NULL},
+    [OP_GLU] = {"glu", sizeof(struct qk_glu), {FIELD_KIND, FIELD_ACT}, glu_kinds},
+    [OP_ADD] = {"add", sizeof(struct qk_add), {FIELD_ACT}, NULL},
+    [OP_SAMPLE] = {"sample", sizeof(struct qk_sample), {FIELD_NONE}, NULL},
 };
 
 const char *op_name(enum op op) { return (unsigned)op < OP_COUNT ? ops[op].name : "?"; }

@@ -10,11 +10,7 @@
 static const struct {
     const char *name;
     uint8_t code, bits;
-} dense[] = {
-    {"f32",  CODE_F32,  32},
-    {"f16",  CODE_F16,  16},
-    {"bf16", CODE_BF16, 16}
-};
+} dense[] = {{"f32", CODE_F32, 32}, {"f16", CODE_F16, 16}, {"bf16", CODE_BF16, 16}};
 
 static const char *const scale_suffix[SCALE_COUNT] = {"", ".bf16", ".f32", ".k"};
 static const char *const zero_suffix[ZERO_COUNT] = {"", "z", "m"};
