@@ -22,7 +22,7 @@ struct kernel {
 struct device_ops {
     const char *kind; /* "ref", "cpu", "cuda" */
     qrt_status (*open)(struct qrt_device *d, int index);
-    void (*close)(struct qrt_device *d);
+    void (*close)(struct qrt_device *d); /* after a failed open too: impl may be NULL */
     qrt_status (*alloc)(struct qrt_device *d, size_t bytes,
                         void **out); /* zeroed, 256-byte aligned */
     void (*free)(struct qrt_device *d, void *address);

@@ -138,6 +138,11 @@ QK u32 qk_shared(const void *p)
     return (u32)__cvta_generic_to_shared(p);
 }
 
+QK void qk_shared_store2(u32 at, u16 v)
+{
+    asm volatile("st.shared.u16 [%0], %1;" : : "r"(at), "h"(v) : "memory");
+}
+
 QK uint4 qk_shared_load16(u32 at)
 {
     uint4 v;
@@ -279,38 +284,44 @@ QK void qk_ldmatrix2(u32 *r, u32 at)
                  : "memory");
 }
 
-/* c[16, 8] += a[16, 16] b[16, 8] in f32.  With g = lane / 4, t = lane % 4 a lane holds
- *     a[0..3]  rows g, g + 8, g, g + 8; columns 2 t, 2 t + 1 (+ 8 in a[2], a[3])
- *     b[0..1]  column g; rows 2 t, 2 t + 1 (+ 8 in b[1])
- *     c[0..3]  rows g, g, g + 8, g + 8; columns 2 t, 2 t + 1, 2 t, 2 t + 1 */
-QK void qk_mma(qk_f16, float *c, const u32 *a, const u32 *b)
-{
+/* d[16, 8] = a[16, 16] b[16, 8] + c[16, 8] in f32.  With g = lane / 4, t = lane % 4 a lane holds
+ *     a[0..3]     rows g, g + 8, g, g + 8; columns 2 t, 2 t + 1 (+ 8 in a[2], a[3])
+ *     b[0..1]     column g; rows 2 t, 2 t + 1 (+ 8 in b[1])
+ *     c, d[0..3]  rows g, g, g + 8, g + 8; columns 2 t, 2 t + 1, 2 t, 2 t + 1 */
 #if __CUDA_ARCH__ >= 800
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
-                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#define QK_MMA(TYPE)                                                                               \
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." TYPE "." TYPE ".f32 "                    \
+                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"             \
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])                                  \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]),    \
+                   "f"(c[1]), "f"(c[2]), "f"(c[3]))
+QK void qk_mma_to(qk_f16, float *d, const u32 *a, const u32 *b, const float *c)
+{
+    QK_MMA("f16");
+}
+QK void qk_mma_to(qk_bf16, float *d, const u32 *a, const u32 *b, const float *c)
+{
+    QK_MMA("bf16");
+}
+#undef QK_MMA
 #else
+QK void qk_mma_to(qk_f16, float *d, const u32 *a, const u32 *b, const float *c)
+{
 #pragma unroll
-    for (int h = 0; h < 2; h++)
+    for (int h = 0; h < 2; h++, c = d)
         asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
-                     "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "r"(a[2 * h]), "r"(a[2 * h + 1]), "r"(b[h]));
-#endif
+                     "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%7, %8, %9, %10};"
+                     : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                     : "r"(a[2 * h]), "r"(a[2 * h + 1]), "r"(b[h]), "f"(c[0]), "f"(c[1]), "f"(c[2]),
+                       "f"(c[3]));
 }
 
-QK void qk_mma(qk_bf16, float *c, const u32 *a, const u32 *b)
+/* No bf16 tensor cores before sm_80: the same sums by shuffles and fused multiply-adds, about 30
+ * times the instructions.  Right, and better than no kernel. */
+QK void qk_mma_to(qk_bf16, float *d, const u32 *a, const u32 *b, const float *c)
 {
-#if __CUDA_ARCH__ >= 800
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-    /* No bf16 tensor cores before sm_80: the same sums by shuffles and fused multiply-adds, about
-     * 30 times the instructions.  Right, and better than no kernel. */
     const int lane = threadIdx.x % QK_WARP, row = lane / 4 * 4, column = lane % 4 * 8;
+    float s[4] = {c[0], c[1], c[2], c[3]};
 #pragma unroll
     for (int t = 0; t < 4; t++)
 #pragma unroll
@@ -319,12 +330,27 @@ QK void qk_mma(qk_bf16, float *c, const u32 *a, const u32 *b)
             const float2 low = qk_bf16::unpair(__shfl_sync(~0u, a[2 * h + 1], row + t));
             const float2 left = qk_bf16::unpair(__shfl_sync(~0u, b[h], column + t));
             const float2 right = qk_bf16::unpair(__shfl_sync(~0u, b[h], column + 4 + t));
-            c[0] = fmaf(top.y, left.y, fmaf(top.x, left.x, c[0]));
-            c[1] = fmaf(top.y, right.y, fmaf(top.x, right.x, c[1]));
-            c[2] = fmaf(low.y, left.y, fmaf(low.x, left.x, c[2]));
-            c[3] = fmaf(low.y, right.y, fmaf(low.x, right.x, c[3]));
+            s[0] = fmaf(top.y, left.y, fmaf(top.x, left.x, s[0]));
+            s[1] = fmaf(top.y, right.y, fmaf(top.x, right.x, s[1]));
+            s[2] = fmaf(low.y, left.y, fmaf(low.x, left.x, s[2]));
+            s[3] = fmaf(low.y, right.y, fmaf(low.x, right.x, s[3]));
         }
+#pragma unroll
+    for (int i = 0; i < 4; i++) d[i] = s[i];
+}
 #endif
+
+/* c += a b */
+template <class T> QK void qk_mma(T type, float *c, const u32 *a, const u32 *b)
+{
+    qk_mma_to(type, c, a, b, c);
+}
+
+/* c = a b when `first`, which costs no instruction to clear c; else c += a b. */
+template <class T> QK void qk_mma(T type, float *c, const u32 *a, const u32 *b, bool first)
+{
+    const float zero[4] = {};
+    qk_mma_to(type, c, a, b, first ? zero : c);
 }
 
 /* a * b + c on both halves, one rounding. */

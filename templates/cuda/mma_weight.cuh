@@ -1,0 +1,379 @@
+/* mma_weight.cuh -- packed weights of the layout family mma, from global memory to fragments
+ *
+ * The unit is a tile chunk: 16 rows x 64 columns of W.  Both linear kernels bring the tile chunks
+ * of TILES neighbouring tiles into one stage of shared memory and leave it as lanes of mma
+ * operands.  A stage, all parts multiples of 16 bytes:
+ *
+ *     codes  [TILES][CODE_BYTES]    as packed: BITS words a lane, plane after plane (layout.h)
+ *     sides  [TILES][SIDE_BYTES]    what the chunk's groups need, each [16 rows]:
+ *         scales  [CHUNK_GROUPS]    zeros  [CHUNK_GROUPS]    supers {d, dmin} of the chunk
+ *
+ * Codes become exact small integers q - z in the activation type, two a word:
+ *     f16    OR the code into the mantissa of 1024 and fuse-multiply-add it down:
+ *            (1024 + 2^o q) 2^-o - (1024 2^-o + z), where 2^o q is a code left at bit o of its half,
+ *            so that half of the 4-bit codes need no shift
+ *     bf16   (128 + q) - (128 + z); 8-bit codes go through f32, bf16 has 8 bits of precision
+ * Scales meet the f32 sums of their group, not the codes: nothing is rounded before the output.
+ * A float minimum m adds m * (sum of the group's activations), which one more mma with a matrix of
+ * ones gives.  Multiplying codes by scales in 16 bits would save the second set of accumulators and
+ * cost 2^-11 (f16) or 2^-9 (bf16) of every weight. */
+#ifndef MMA_WEIGHT_CUH
+#define MMA_WEIGHT_CUH
+
+#include "qk.cuh"
+
+constexpr int QK_TILE = 16;  /* rows of W in a tile */
+constexpr int QK_CHUNK = 64; /* columns of W in a chunk */
+constexpr int QK_STEP = 16;  /* columns that one mma takes */
+constexpr int QK_STEPS = QK_CHUNK / QK_STEP;
+constexpr int QK_SUPER = 256; /* columns under one pair {d, dmin} */
+
+enum qk_zero { QK_ZERO_NONE, QK_ZERO_INT, QK_ZERO_FLOAT };
+
+struct qk_two_level { /* scale type: int8 under an f16 of 256 columns */
+    typedef signed char raw;
+    QK float get(raw v) { return (float)v; }
+};
+
+template <class T> QK typename T::raw qk_shared_raw(u32 at)
+{
+    if constexpr (sizeof(typename T::raw) == 4) return __uint_as_float(qk_shared_load4(at));
+    else if constexpr (sizeof(typename T::raw) == 2) return (typename T::raw)qk_shared_load2(at);
+    else return (typename T::raw)qk_shared_load1(at);
+}
+
+template <class A, class B> constexpr bool qk_same = false;
+template <class A> constexpr bool qk_same<A, A> = true;
+
+/* BITS 2..8, or 16: dense, values of type ACT.  GROUP: 16, 32 or a multiple of 64; 0: the row. */
+template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packed {
+    static constexpr bool DENSE = BITS == 16;
+    static constexpr bool HALF = qk_same<ACT, qk_f16>;
+    static constexpr bool TWO_LEVEL = qk_same<SCALE, qk_two_level>;
+    static constexpr bool SUMS = ZERO == QK_ZERO_FLOAT; /* group sums of x are needed */
+
+    static constexpr int CHUNK_GROUPS = GROUP != 0 && GROUP < QK_CHUNK ? QK_CHUNK / GROUP : 1;
+    static constexpr int GROUP_STEPS = QK_STEPS / CHUNK_GROUPS;
+    static constexpr int CODE_BYTES = BITS * 128;
+    static constexpr int SCALE_STRIDE = DENSE ? 0 : QK_TILE * (int)sizeof(typename SCALE::raw);
+    static constexpr int ZERO_STRIDE = ZERO == QK_ZERO_NONE  ? 0
+                                       : ZERO == QK_ZERO_INT ? QK_TILE
+                                                             : SCALE_STRIDE;
+    static constexpr int SCALES_BYTES = CHUNK_GROUPS * SCALE_STRIDE;
+    static constexpr int ZEROS_BYTES = CHUNK_GROUPS * ZERO_STRIDE;
+    static constexpr int SUPER_BYTES = TWO_LEVEL ? 2 * QK_TILE * 2 : 0;
+    static constexpr int SIDE_BYTES = SCALES_BYTES + ZEROS_BYTES + SUPER_BYTES;
+
+    /* Codes left at bit o of a 16-bit half: which o occur.  Several planes are joined at bit 0. */
+    static constexpr bool IN_PLACE = HALF && (BITS == 2 || BITS == 4);
+    static constexpr int OFFSETS = IN_PLACE ? 8 / BITS : 1;
+
+    /* First group of a chunk. */
+    QK int group(int chunk)
+    {
+        if constexpr (GROUP == 0) return 0;
+        else if constexpr (GROUP < QK_CHUNK) return chunk * CHUNK_GROUPS;
+        else return chunk / (GROUP / QK_CHUNK);
+    }
+
+    /* ---- global memory to a stage ---- */
+
+    /* What one of THREADS threads copies of every stage. */
+    template <int TILES, int THREADS> struct source {
+        static constexpr int CODE_PIECES = TILES * CODE_BYTES / 16;
+        static constexpr int SIDE_PIECES = TILES * SIDE_BYTES / 16;
+        static constexpr int CODES = (CODE_PIECES + THREADS - 1) / THREADS;
+        static constexpr int SIDES = (SIDE_PIECES + THREADS - 1) / THREADS;
+        static constexpr int COPIES = CODES + SIDES;
+        static constexpr int BYTES = TILES * (CODE_BYTES + SIDE_BYTES);
+
+        const u8 *code[CODES];                  /* at chunk 0 */
+        const u8 *side[SIDES > 0 ? SIDES : 1];  /* at group (super) 0 */
+        int stride[SIDES > 0 ? SIDES : 1];      /* bytes from group to group */
+        int member[SIDES > 0 ? SIDES : 1];      /* group within the chunk; -1: a super */
+        int rank, G;
+
+        /* Tiles beyond N read the last tile: legal bytes for rows that are never stored. */
+        __device__ __forceinline__ source(const qk_weight &w, int tile0, int thread)
+            : rank(thread), G(w.G)
+        {
+            const int last = (w.N + QK_TILE - 1) / QK_TILE - 1;
+            const qk_i64 chunks = (w.K + QK_CHUNK - 1) / QK_CHUNK;
+#pragma unroll
+            for (int i = 0; i < CODES; i++) {
+                const int piece = i * THREADS + rank;
+                const int tile = min(tile0 + piece / (CODE_BYTES / 16), last);
+                code[i] = (const u8 *)w.codes + tile * chunks * CODE_BYTES +
+                          piece % (CODE_BYTES / 16) * 16;
+            }
+#pragma unroll
+            for (int i = 0; i < SIDES; i++) {
+                const int piece = i * THREADS + rank;
+                aim(i, w, min(tile0 + piece / (SIDE_BYTES / 16), last),
+                    piece % (SIDE_BYTES / 16) * 16);
+            }
+        }
+
+        /* Side i is the 16 bytes at `at` of a tile's side. */
+        __device__ __forceinline__ void aim(int i, const qk_weight &w, int tile, int at)
+        {
+            if (at < SCALES_BYTES) {
+                side[i] = (const u8 *)w.scales + (qk_i64)tile * w.G * SCALE_STRIDE + at;
+                stride[i] = SCALE_STRIDE;
+                member[i] = at / (SCALE_STRIDE > 0 ? SCALE_STRIDE : 1);
+            } else if (at < SCALES_BYTES + ZEROS_BYTES) {
+                at -= SCALES_BYTES;
+                side[i] = (const u8 *)w.zeros + (qk_i64)tile * w.G * ZERO_STRIDE + at;
+                stride[i] = ZERO_STRIDE;
+                member[i] = at / (ZERO_STRIDE > 0 ? ZERO_STRIDE : 1);
+            } else {
+                at -= SCALES_BYTES + ZEROS_BYTES;
+                const qk_i64 supers = (w.K + QK_SUPER - 1) / QK_SUPER;
+                side[i] = (const u8 *)w.supers + tile * supers * SUPER_BYTES + at;
+                stride[i] = SUPER_BYTES;
+                member[i] = -1;
+            }
+        }
+
+        /* Start this thread's copies of one chunk into the stage at `to`; groups that the row does
+         * not have become zero.  Takes slots first .. first + COPIES - 1 of `copy`. */
+        template <class COPY>
+        __device__ __forceinline__ void start(COPY &copy, int first, u32 to, int chunk) const
+        {
+#pragma unroll
+            for (int i = 0; i < CODES; i++) {
+                const int piece = i * THREADS + rank;
+                if ((i + 1) * THREADS <= CODE_PIECES || piece < CODE_PIECES)
+                    copy.start(first + i, to + piece * 16, code[i] + (qk_i64)chunk * CODE_BYTES,
+                               16);
+            }
+            const int g = group(chunk);
+#pragma unroll
+            for (int i = 0; i < SIDES; i++) {
+                const int piece = i * THREADS + rank;
+                const bool super = TWO_LEVEL && member[i] < 0;
+                const int index = super ? chunk / (QK_SUPER / QK_CHUNK) : g;
+                if ((i + 1) * THREADS <= SIDE_PIECES || piece < SIDE_PIECES)
+                    copy.start(first + CODES + i, to + TILES * CODE_BYTES + piece * 16,
+                               side[i] + (qk_i64)index * stride[i],
+                               super || g + member[i] < G ? 16 : 0);
+            }
+        }
+    };
+
+    /* ---- a stage to fragments ---- */
+
+    /* The codes of one tile chunk that a lane owns: its 16 pairs of layout.h. */
+    struct codes {
+        u32 word[BITS];
+        __device__ __forceinline__ void load(u32 at, int lane)
+        {
+            int first = 0;
+#pragma unroll
+            for (int width = 16; width > 0; width /= 2) {
+                if (!(BITS & width)) continue;
+                load_plane(width, first, at + first * 128, lane);
+                first += width;
+            }
+        }
+
+      private:
+        __device__ __forceinline__ void load_plane(int width, int first, u32 at, int lane)
+        {
+            if (width == 1) {
+                word[first] = qk_shared_load4(at + lane * 4);
+            } else if (width == 2) {
+                const uint2 v = qk_shared_load8(at + lane * 8);
+                word[first] = v.x, word[first + 1] = v.y;
+            } else {
+#pragma unroll
+                for (int i = 0; i < width; i += 4) {
+                    const uint4 v = qk_shared_load16(at + i * 128 + lane * 16);
+                    word[first + i] = v.x, word[first + i + 1] = v.y;
+                    word[first + i + 2] = v.z, word[first + i + 3] = v.w;
+                }
+            }
+        }
+    };
+
+    /* What turns the sums of one group into y: rows g (0) and g + 8 (1) of a tile. */
+    struct scaling {
+        float scale[2], minimum[2];
+        u32 bias[2][OFFSETS]; /* - (what is added to a code + its zero point) */
+
+        /* `at`: the tile's side; `member`: group within the chunk; `row`: lane / 4 */
+        __device__ __forceinline__ void load(u32 at, int member, int row)
+        {
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                const int r = row + 8 * h;
+                const u32 zeros = at + SCALES_BYTES + member * ZERO_STRIDE;
+                const u32 supers = at + SCALES_BYTES + ZEROS_BYTES + r * 2;
+                scale[h] = minimum[h] = 1.0f;
+                if constexpr (!DENSE) scale[h] = one(at + member * SCALE_STRIDE, r);
+                if constexpr (SUMS) minimum[h] = one(zeros, r);
+                if constexpr (TWO_LEVEL) {
+                    scale[h] *= qk_f16::get(qk_shared_raw<qk_f16>(supers));
+                    if constexpr (SUMS)
+                        minimum[h] *= qk_f16::get(qk_shared_raw<qk_f16>(supers + QK_TILE * 2));
+                }
+                const u32 zero = ZERO == QK_ZERO_NONE  ? 1u << (BITS - 1)
+                                 : ZERO == QK_ZERO_INT ? qk_shared_load1(zeros + r)
+                                                       : 0u;
+#pragma unroll
+                for (int i = 0; i < OFFSETS; i++) bias[h][i] = bias_of(zero, i * BITS);
+            }
+        }
+
+        /* acc += scale * part (+ minimum * sum); part and sum are mma results. */
+        __device__ __forceinline__ void add(float *acc, const float *part, const float *sum) const
+        {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                acc[i] = fmaf(scale[i / 2], part[i], acc[i]);
+                if constexpr (SUMS) acc[i] = fmaf(minimum[i / 2], sum[i % 2], acc[i]);
+            }
+        }
+
+      private:
+        __device__ __forceinline__ static float one(u32 at, int r)
+        {
+            return SCALE::get(qk_shared_raw<SCALE>(at + r * (int)sizeof(typename SCALE::raw)));
+        }
+
+        /* f16: -(1024 2^-o + z): 1024 2^-o has exponent 25 - o, and its last place is 2^-o. */
+        __device__ __forceinline__ static u32 bias_of(u32 zero, int o)
+        {
+            if constexpr (HALF) return qk_twice(0xe400u - ((u32)o << 10) + (zero << o));
+            else if constexpr (BITS < 8) return qk_twice(0xc300u + zero);
+            else return 0x4b000000u + zero; /* f32: 2^23 + z */
+        }
+    };
+
+    /* The fragment of step `step`: a[0..3] of qk_mma. */
+    QK void fragment(u32 *a, const codes &c, const scaling &s, int step)
+    {
+#pragma unroll
+        for (int p = 0; p < 4; p++) {
+            if constexpr (DENSE) a[p] = c.word[4 * step + p];
+            else a[p] = integer(pair(c, 4 * step + p), s.bias[p % 2], offset(4 * step + p));
+        }
+    }
+
+    /* A fragment of ones: every row of its product is the column sums. */
+    QK void ones(u32 *a)
+    {
+#pragma unroll
+        for (int p = 0; p < 4; p++) a[p] = HALF ? 0x3c003c00u : 0x3f803f80u;
+    }
+
+    /* The bit of its half at which pair P is left. */
+    QK int offset(int P) { return IN_PLACE ? BITS * P % 8 : 0; }
+
+    /* Both codes of pair P under the exponent that makes them numbers (none for 8 bits in bf16). */
+    QK u32 pair(const codes &c, int P)
+    {
+        u32 v = HALF ? 0x64006400u : BITS < 8 ? 0x43004300u : 0u;
+        int first = 0, base = offset(P);
+#pragma unroll
+        for (int width = 8; width > 0; width /= 2) {
+            if (!(BITS & width)) continue;
+            const u32 word = c.word[first + P * width / 16];
+            const int shift = P * width % 16 - base;
+            v = qk_and_or(shift > 0 ? word >> shift : word << -shift,
+                          qk_twice(((1u << width) - 1) << base), v);
+            first += width;
+            base += width;
+        }
+        return v;
+    }
+
+    QK u32 integer(u32 v, const u32 *bias, int o)
+    {
+        if constexpr (HALF) return qk_fma2(qk_f16(), v, qk_twice(0x3c00u - (o << 10)), bias[o / BITS]);
+        else if constexpr (BITS < 8) return qk_fma2(qk_bf16(), v, 0x3f803f80u, bias[0]);
+        else {
+            const float b = __uint_as_float(bias[0]);
+            const u32 lo = __float_as_uint(__uint_as_float(0x4b000000u | (v & 0xffffu)) - b);
+            const u32 hi = __float_as_uint(__uint_as_float(0x4b000000u | v >> 16) - b);
+            return __byte_perm(lo, hi, 0x7632);
+        }
+    }
+};
+
+/* ---- activations ---- */
+
+/* Rows of x lie in shared memory as 64 columns, 128 bytes, whose eight 16-byte pieces are permuted
+ * by the row number: eight rows of one piece, what ldmatrix reads at a time, meet all 32 banks.
+ * The rows of a stage start at a multiple of 128 bytes, so that the piece `n` of the row of which
+ * `at` is piece p lies at  at ^ (n ^ p) * 16. */
+QK u32 qk_swizzle(int row, int piece)
+{
+    return row * 128 + ((piece ^ (row & 7)) << 4);
+}
+
+/* What one of THREADS threads copies of a stage of ROWS rows of x: piece thread % 8 of every
+ * THREADS / 8 th row.  Rows beyond M repeat the last: legal bytes for sums that are never stored. */
+template <int ROWS, int THREADS> struct qk_rows {
+    static constexpr int COPIES = (ROWS * 8 + THREADS - 1) / THREADS;
+    static constexpr int BYTES = ROWS * 128;
+
+    const u16 *from[COPIES];
+    u32 to[COPIES];
+    int thread, K;
+    bool aligned;
+
+    __device__ __forceinline__ qk_rows(const qk_linear &a, int m0, int rank)
+        : thread(rank), K(a.w.K), aligned(((u64)a.x & 15) == 0 && a.ldx % 8 == 0)
+    {
+#pragma unroll
+        for (int i = 0; i < COPIES; i++) {
+            const int row = (i * THREADS + thread) / 8;
+            from[i] = (const u16 *)a.x + min(m0 + row, a.M - 1) * a.ldx + thread % 8 * 8;
+            to[i] = qk_swizzle(row, thread % 8);
+        }
+    }
+
+    /* Start this thread's copies of 64 columns; columns from K on become zero.  Rows that are not
+     * 16-byte aligned are gathered, half by half: slow, legal. */
+    template <class COPY>
+    __device__ __forceinline__ void start(COPY &copy, int first, u32 stage, int chunk) const
+    {
+        const int k = chunk * QK_CHUNK;
+        const int left = min(max(K - k - thread % 8 * 8, 0), 8);
+        if (aligned) {
+#pragma unroll
+            for (int i = 0; i < COPIES; i++)
+                if (mine(i)) copy.start(first + i, stage + to[i], from[i] + k, left * 2);
+        } else {
+#pragma unroll
+            for (int i = 0; i < COPIES; i++)
+#pragma unroll 1
+                for (int c = 0; mine(i) && c < 8; c++)
+                    qk_shared_store2(stage + to[i] + 2 * c, c < left ? from[i][k + c] : (u16)0);
+        }
+    }
+
+    __device__ __forceinline__ bool mine(int i) const
+    {
+        return (i + 1) * THREADS <= ROWS * 8 || i * THREADS + thread < ROWS * 8;
+    }
+};
+
+/* ---- results ---- */
+
+/* y(m, n) = v, or part `part` of it when K is split. */
+template <class OUT> QK void qk_put(const qk_linear &a, int part, int m, int n, float v)
+{
+    if (a.split > 1) a.partial[((qk_i64)part * a.M + m) * a.w.N + n] = v;
+    else qk_store<OUT>(a.y, m * a.ldy + n, v);
+}
+
+/* The first of part `part` when `count` chunks of K are cut into `parts`; the next part's first is
+ * its end.  32 bits hold it for up to 64 parts of 2^32 columns. */
+QK int qk_part_begin(int count, int part, int parts)
+{
+    return (int)((u32)count * (u32)part / (u32)parts);
+}
+
+#endif
