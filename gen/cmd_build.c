@@ -15,7 +15,8 @@
 #include "request_set.h"
 #include "target.h"
 
-static const char *arch_list, *scheme_list, *model, *zero, *act, *rows, *out_folder, *templates;
+static const char *arch_list, *scheme_list, *model, *request_list, *zero, *act, *rows, *out_folder,
+    *templates;
 static int bits, group, jobs, offline, top = 1;
 static const struct cli_option options[] = {
     {"arch", 'a', CLI_STRING, &arch_list, "A[,A]",
@@ -31,6 +32,8 @@ static const struct cli_option options[] = {
      "schemes by name instead: w4g128, w4g32m, w8gc.bf16; `qgen schemes`\nlists them", 0, 0},
     {"model", 0, CLI_STRING, &model, "F", "what this model needs instead: a packed model or GGUF",
      0, 0},
+    {"request", 0, CLI_STRING, &request_list, "R[,R]",
+     "single ops by name instead: linear.w4g128.f16.f16, glu.silu.f16", 0, 0},
     {"act", 0, CLI_STRING, &act, "f16|bf16|i8|f32",
      "activations; i8: quantized on the fly\n(GPUs: f16; CPUs: i8 and f32)", 0, 0},
     {"m", 'm', CLI_STRING, &rows, "M[..M]", "rows of activations (tokens): 1, or 1..4096 (any)", 0,
@@ -90,6 +93,16 @@ static qrt_status add_scheme(void *user, const char *name)
     TRY(scheme_parse(name, &scheme));
     for (size_t i = 0; i < w->arch_count; i++)
         TRY(request_set_add_layer(&w->set, w->archs[i], &scheme, act, w->m_lo, w->m_hi));
+    return QRT_OK;
+}
+
+static qrt_status add_request(void *user, const char *name)
+{
+    struct work *w = user;
+    struct op_desc desc;
+    TRY(op_desc_parse(name, &desc));
+    for (size_t i = 0; i < w->arch_count; i++)
+        TRY(request_set_add(&w->set, w->archs[i], &desc, w->m_lo, w->m_hi));
     return QRT_OK;
 }
 
@@ -165,17 +178,19 @@ static qrt_status collect(struct work *w)
     TRY(parse_rows(w));
     TRY(cli_list(arch_list, add_arch, w));
     if (model) return add_model(w);
+    if (request_list) return cli_list(request_list, add_request, w);
     if (scheme_list) return cli_list(scheme_list, add_scheme, w);
     return add_bits(w);
 }
 
-/* Exactly one of the three ways to say what; NULL: fine. */
+/* Exactly one of the ways to say what; NULL: fine. */
 static const char *usage_problem(void)
 {
-    const int ways = (bits != 0 || group != 0) + (scheme_list != NULL) + (model != NULL);
+    const int ways = (bits != 0 || group != 0) + (scheme_list != NULL) + (model != NULL) +
+                     (request_list != NULL);
     if (!arch_list) return "--arch is missing: sm_89, native, ..";
     if (ways == 0) return "what to generate is missing: --bits and --group, --scheme, or --model";
-    if (ways > 1) return "--bits and --group, --scheme and --model exclude each other";
+    if (ways > 1) return "--bits and --group, --scheme, --model and --request exclude each other";
     if (bits != 0 && group == 0) return "--group is missing: 32, 64, 128 .. or -1";
     if (group != 0 && bits == 0) return "--bits is missing: 2 to 8";
     if (zero && bits == 0) return "--zero goes with --bits; a scheme's name says its zero";
