@@ -464,7 +464,7 @@ static void conclusions_are_said(void **state)
     assert_non_null(strstr(text, "2 heads share 1 kv heads"));
     assert_non_null(strstr(text, "attention is 2 x 48 = 96 wide, hidden is 64"));
     assert_non_null(strstr(text, "every 6th layer sees all positions, with rope base 1e+06"));
-    assert_non_null(strstr(text, "group 128 does not divide K = 64: of 1 groups the last"));
+    assert_non_null(strstr(text, "group 64 does not divide K = 96: of 2 groups the last"));
     done(g);
 }
 
