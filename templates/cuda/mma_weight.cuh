@@ -177,6 +177,21 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
             }
         }
 
+        /* The same from global memory, a word at a time. */
+        __device__ __forceinline__ void fetch(const u32 *words, int lane)
+        {
+            int first = 0;
+#pragma unroll
+            for (int width = 16; width > 0; width /= 2) {
+                if (!(BITS & width)) continue;
+#pragma unroll
+                for (int i = 0; i < width; i++)
+                    word[first + i] = words[first * 32 + (width < 4 ? lane * width + i
+                                                                    : i / 4 * 128 + lane * 4 + i % 4)];
+                first += width;
+            }
+        }
+
       private:
         __device__ __forceinline__ void load_plane(int width, int first, u32 at, int lane)
         {
@@ -288,6 +303,10 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
         return v;
     }
 
+    /* Pair P as two plain 16-bit integers (ACT f16). */
+    QK u32 plain(const codes &c, int P) { return (pair(c, P) ^ 0x64006400u) >> offset(P); }
+
+    /* The codes of a pair less their zero point, as numbers. */
     QK u32 integer(u32 v, const u32 *bias, int o)
     {
         if constexpr (HALF) return qk_fma2(qk_f16(), v, qk_twice(0x3c00u - (o << 10)), bias[o / BITS]);
