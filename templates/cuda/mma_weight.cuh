@@ -177,17 +177,19 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
             }
         }
 
-        /* The same from global memory, a word at a time. */
-        __device__ __forceinline__ void fetch(const u32 *words, int lane)
+        /* The same from global memory, a word at a time; second 1: with the fields of row g + 8,
+         * which follow those of row g, in their place. */
+        __device__ __forceinline__ void fetch(const u32 *words, int lane, int second)
         {
             int first = 0;
 #pragma unroll
-            for (int width = 16; width > 0; width /= 2) {
+            for (int width = 8; width > 0; width /= 2) {
                 if (!(BITS & width)) continue;
 #pragma unroll
                 for (int i = 0; i < width; i++)
                     word[first + i] = words[first * 32 + (width < 4 ? lane * width + i
-                                                                    : i / 4 * 128 + lane * 4 + i % 4)];
+                                                                    : i / 4 * 128 + lane * 4 + i % 4)] >>
+                                      width * second;
                 first += width;
             }
         }
