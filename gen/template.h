@@ -3,26 +3,33 @@
  * A template is templates/<backend>/<name>.<ext>.in: a head, a line of three dashes, a body.
  *
  * Head: the fields of a Lua table (comments first: what it computes, in prose).
- *   op       = "linear"                         the op it implements
- *   accepts  = function(r)  -> true | false, "why not"    which requests it can serve
- *   tune     = { bm = {8, 16}, stages = {3, 4} } what may vary: the search space
- *   where    = function(r, p) -> bool            which tune points are legal (smem, divisibility
- * ...) m        = function(r, p) -> lo, hi          rows it is made for rank     = function(r, p)
- * -> number          order among legal points, smallest first, until measured grid     =
- * function(r, p) -> {"N/64", "M/8", "split"}  dims of op.h, each over a number; CUDA block    =
- * function(r, p) -> threads         CUDA smem     = function(r, p) -> bytes           dynamic
- * shared memory; CUDA; default 0 split    = function(r, p) -> parts           split-K it asks for;
- * default 1 r: r.op r.kind r.act r.out r.kv r.head (as in struct op_desc, enums as lower-case
- * strings, for example r.act == "f16", r.kind == "silu"), r.weight = { code, bits, scale, zero,
- * group, dense } (strings "int" "f16", "none" "int" "float", "f16" "bf16" "f32" "k"; group -1:
- * row), r.arch = { name, kind = "sm" | "x86", number, exact, smem, smem_sm, max_regs,
- * max_threads_sm }, and r.m_lo, r.m_hi. p: one tune point, p.bm ...
+ *   op       = "linear"                        the op it implements
+ *   accepts  = function(r)     true; or false and why not
+ *   tune     = { bm = {8, 16}, swizzle = {"xor"} }   what may vary: lists of integers or words
+ *   where    = function(r, p)  whether a tune point is legal (shared memory, divisibility ...)
+ *   m        = function(r, p)  lo, hi: rows it is made for
+ *   rank     = function(r, p)  number: order among legal points, smallest first, until measured
+ *   grid     = function(r, p)  {"N/64", "M/8", "split"}: dims of op.h over a number; CUDA
+ *   block    = function(r, p)  threads, or {x, y, z}; CUDA
+ *   smem     = function(r, p)  bytes of dynamic shared memory; CUDA; default 0
+ *   split    = function(r, p)  split-K it asks for, 0: the runtime's choice; default 1
+ * Other fields are the template's own helpers, seen by all of the above and by the body.
  *
- * Body: a line whose first column is `$` is Lua, `${e}` is the value of e, everything else is
- * copied byte for byte.  The body sees r, p, name (the symbol to define) and the head's own
- * functions and locals of the body; any other name raises.  Parameters belong in named constexpr
- * (CUDA) or enum/#define (C) at the top of the body, so that changing one changes few lines of the
- * output. Includes are `#include "x"` of files beside the template or kernel_abi.h, from memory.
+ * r: r.op r.act r.out (as in struct op_desc, enums as lower-case strings: r.act == "f16"),
+ *   r.kind of rope and glu ("halves", "silu"), r.kv and r.head of rope and attention,
+ *   r.weight of linear and embed = { code = "int"|"f32"|"f16"|"bf16", bits, dense (boolean),
+ *     scale = "f16"|"bf16"|"f32"|"k", zero = "none"|"int"|"float", group (-1: row) },
+ *   r.arch = { name, kind = "sm"|"x86", number, exact (boolean), smem, smem_sm, max_regs,
+ *     max_threads_sm }, and r.m_lo, r.m_hi.  A field that r or p lacks raises.
+ * p: one tune point, p.bm ...
+ *
+ * Body: a line whose first column is `$` (but not `${`) is Lua, `${e}` is the value of e,
+ * everything else is copied byte for byte.  The body sees r, p, name (the symbol to define), the
+ * head's fields and its own locals; any other name raises.  Both see assert error ipairs pairs
+ * select tonumber tostring type and much of math, string and table; pairs goes by sorted keys.
+ * Parameters belong in named constexpr (CUDA) or enum/#define (C) at the top of the body, so that
+ * changing one changes few lines of the output. Includes are `#include "x"` of files beside the
+ * template or kernel_abi.h, from memory.
  *
  * Messages from Lua, NVRTC and cc name the template's file and line.  Any error: no output.
  */
@@ -65,8 +72,13 @@ struct rendering {
 qrt_status template_set_open(const char *folder, struct template_set **out);
 void template_set_close(struct template_set *set);
 
-/* The text of an include ("qk.cuh", "kernel_abi.h") for a template's backend folder; NULL: none. */
-const char *template_include(const struct template_set *set, const char *backend, const char *name);
+/* The text of an include ("qk.cuh", "kernel_abi.h") for a template's backend folder; NULL: none.
+ * `kept` gets the name in memory of the set's. */
+const char *template_include(const struct template_set *set, const char *backend, const char *name,
+                             const char **kept);
+
+const char *template_origin(const struct template *t);  /* "templates/cuda/gemm.cu.in" */
+const char *template_backend(const struct template *t); /* "cuda", "x86" */
 
 /* All legal candidates of all templates that accept the request, best rank first; free() the array.
  * None: QRT_E_SCHEME with each template's reason. */

@@ -1,11 +1,13 @@
 /* device.h -- what a device offers to sessions and checks: memory, loading, launching
  *
- * Four implementations: ref.c, cpu.c, cuda.c (real driver, or the virtual GPU opened in its place).
- * Addresses are the device's; on ref and cpu they are host pointers.  Everything but `launch` may
- * allocate and lock; `launch` does neither and does not wait.
+ * Three implementations: ref.c, cpu.c, cuda.c (real driver, or the virtual GPU opened in its
+ * place). Addresses are the device's; on ref and cpu they are host pointers.  Everything but
+ * `launch` may allocate and lock; `launch` does neither and does not wait.
  */
 #ifndef QRT_DEVICE_H
 #define QRT_DEVICE_H
+
+#include <pthread.h>
 
 #include "entry.h"
 
@@ -20,7 +22,7 @@ struct kernel {
 struct device_ops {
     const char *kind; /* "ref", "cpu", "cuda" */
     qrt_status (*open)(struct qrt_device *d, int index);
-    void (*close)(struct qrt_device *d);
+    void (*close)(struct qrt_device *d); /* after a failed open too: impl may be NULL */
     qrt_status (*alloc)(struct qrt_device *d, size_t bytes,
                         void **out); /* zeroed, 256-byte aligned */
     void (*free)(struct qrt_device *d, void *address);
@@ -46,7 +48,8 @@ struct qrt_device {
     enum layout_family family; /* of the weights it reads; ref: any */
     enum elem_type act, kv;    /* types of ACT buffers and of the KV cache */
     qrt_device_info info;
-    struct kernel **kernels; /* all that were added */
+    pthread_mutex_t lock;    /* of the three below */
+    struct kernel **kernels; /* all that were added; a kernel stays until the device closes */
     size_t kernel_count, kernel_capacity;
     void *impl; /* the implementation's */
 };

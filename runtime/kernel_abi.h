@@ -23,19 +23,19 @@ struct qk_weight {
     const void *zeros;  /* one per group: zero point or minimum; 0 when the scheme has none */
     const void *supers; /* two-level scales only: f16 pairs {d, dmin} per 256 weights */
     int N, K;
-    int G;   /* groups along K: ceil(K / group) */
-    int pad; /* 0 */
+    int G;      /* groups along K: ceil(K / group) */
+    int family; /* enum layout_family of the sections; only ref looks, kernels are made for one */
 };
 
 /* y[M, N] = x[M, K] W^T. */
 struct qk_linear {
     struct qk_weight w;
     const void *x;        /* [M, ldx] act; for an i8 kernel: the quantized form below */
-    const float *x_scale; /* i8: [M, ceil(K/32)] f32; else 0 */
-    const short *x_sum;   /* i8: [M, 2*ceil(K/32)] sums of 16 codes; else 0 */
+    const float *x_scale; /* i8: [M, ldx/32] f32; else 0 */
+    const short *x_sum;   /* i8: [M, ldx/16] sums of 16 codes; else 0 */
     void *y;              /* [M, ldy] of the kernel's output type */
     float *partial;       /* split-K: f32 [split, M, N] scratch; else 0 */
-    qk_i64 ldx, ldy;      /* elements from row to row; i8: ldx counts codes, a multiple of 32 */
+    qk_i64 ldx, ldy;      /* elements from row to row; i8: ldx counts codes: 32 ceil(K/32) */
     int M;
     int split; /* parts of K, >= 1: grid.z of a CUDA launch */
 };
@@ -48,7 +48,8 @@ struct qk_reduce {
     int M, N, split, pad;
 };
 
-/* codes = round(x / scale) per row and block of 32 along K; scale = max|x| / 127 of the block. */
+/* codes = x / scale rounded to nearest even, per row and block of 32 along K; scale = max|x| / 127
+ * of the block, in f32. */
 struct qk_quantize {
     const void *x;     /* [M, ldx] act */
     signed char *code; /* [M, ldc], -127..127; columns K..ldc-1 are written 0 */

@@ -1,5 +1,6 @@
-/* layout.h -- where a weight (n, k) lies in a packed matrix: the one definition for packer, ref and
- * tests
+/* layout.h -- where a weight (n, k) lies in a packed matrix
+ *
+ * The one definition: packer, ref and tests call it, kernels follow the drawing.
  *
  * A packed matrix has up to four sections: codes, scales, zeros, supers.  All families cut N into
  * tiles of 16 rows (the last one padded; padding is written as zero bytes) and share this:
@@ -16,8 +17,7 @@
  * x86, plane of width w: w units of 64 bytes; byte 4 r + b of unit i holds, for row r of the tile,
  * the fields j = 0 .. 8/w - 1 at bits w j .. w j + w - 1 of
  *      k = 32 chunk + 4 (i (8/w) + j) + b
- *   One 64-byte load meets one broadcast of 4 activations: vpmaddubsw / vpdpbusd order, 16 rows
- * wide.
+ *   One 64-byte load meets one broadcast of 4 activations: the order of vpmaddubsw and vpdpbusd.
  *
  *      byte   0   1   2   3 | 4   5   6   7 | ... 63          w = 4: low nibble k0..3, high k4..7
  *      row    0   0   0   0 | 1   1   1   1 |     15
@@ -25,11 +25,12 @@
  *
  * mma, plane of width w: 32 lanes, each w 32-bit words.  Lane l owns rows g = l / 4 and g + 8 and,
  * in each of the four 16-wide steps s of the chunk, k = 64 chunk + 16 s + 2 (l % 4) + {0, 1, 8, 9}:
- * the fragment of mma.m16n8k16 with the weights as A.  Its 16 pairs (k, k + 1) are numbered P = 4 s
- * + p,   p = 0: (g, +0)   1: (g + 8, +0)   2: (g, +8)   3: (g + 8, +8) pair P lies in word P / (16
- * / w), field f = P % (16 / w): code k at bit w f, code k + 1 at bit w f + 16, so that one mask
- * takes both halves of a packed 16-bit pair. Word i of lane l lies at 32-bit index  4 (32 (i / 4) +
- * l) + i % 4  (w = 8),  w l + i  (else).
+ * the fragment of mma.m16n8k16 with the weights as A.  Its 16 pairs (k, k + 1) are numbered
+ *      P = 4 s + p    p = 0: (g, +0)   1: (g + 8, +0)   2: (g, +8)   3: (g + 8, +8)
+ *   Pair P lies in word P / (16 / w), field f = P % (16 / w): code k at bit w f, code k + 1 at bit
+ *   w f + 16, so that one mask takes both halves of a packed 16-bit pair.
+ *   Word i of lane l lies at 32-bit index   4 (32 (i / 4) + l) + i % 4   (w = 8)
+ *                                           w l + i                      (w = 4, 2, 1)
  *
  * dense, x86: codes [tile][K][16] values.   dense, mma: [tile][chunk][step s][lane][p] pairs of
  * 16-bit values (f16, bf16); f32 dense has no mma layout.

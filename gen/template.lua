@@ -1,0 +1,354 @@
+-- template.lua -- the half of the template engine that is easier said in Lua
+--
+-- template.c runs this once per template, in that template's own state, and then calls what it
+-- returns.  What a template sees is built here: the names in `sandbox`, each of them without clock,
+-- file, address, random number or hash order, so that a template gives the same text everywhere.
+--
+-- emit(line, ...): append one line of output.  guard(f): f, followed by a look at the time limit.
+local origin, text, emit, guard, backend = ...
+
+local error, getmetatable, ipairs, load, next = error, getmetatable, ipairs, load, next
+local select, setmetatable, tonumber = select, setmetatable, tonumber
+local tostring, type = tostring, type
+local concat, sort = table.concat, table.sort
+local find, format, gsub, match, rep, sub = string.find, string.format, string.gsub, string.match,
+                                            string.rep, string.sub
+local tointeger, number_type = math.tointeger, math.type
+local getinfo = debug.getinfo
+
+local MAX_STRING  <const> = 1 << 20
+local MAX_SUBJECT <const> = 1024    -- a pattern with two quantifiers is cubic in this
+local MAX_POINTS  <const> = 20000
+
+---- what a template sees ----
+
+-- t, with an error for a field that it lacks and for assignments.
+local function strict(t, what)
+    return setmetatable(t, {
+        __index = function(_, key)
+            error(format("%s has no field '%s'", what, tostring(key)), 2)
+        end,
+    })
+end
+
+local function read_only(t, what)
+    return setmetatable({}, {
+        __index = strict(t, what),
+        __newindex = function() error(what .. " cannot be changed", 2) end,
+    })
+end
+
+-- The address of a table would differ from run to run.
+local function plain(value)
+    local kind = type(value)
+    return kind == "number" or kind == "string" or kind == "boolean" or kind == "nil"
+end
+
+local function sorted_keys(t)
+    local keys = {}
+    for key in next, t do
+        if type(key) ~= "string" and type(key) ~= "number" then
+            error("pairs: a key is a " .. type(key), 3)
+        end
+        keys[#keys + 1] = key
+    end
+    sort(keys, function(a, b)
+        if type(a) ~= type(b) then return type(a) == "number" end
+        return a < b
+    end)
+    return keys
+end
+
+local function sorted_pairs(t)
+    local keys, i = sorted_keys(t), 0
+    return function()
+        i = i + 1
+        if keys[i] ~= nil then return keys[i], t[keys[i]] end
+    end
+end
+
+-- Stable insertion sort: table.sort draws its pivot from the clock and may then order ties by it.
+local function stable_sort(t, less)
+    less = less or function(a, b) return a < b end
+    for i = 2, #t do
+        local value, j = t[i], i
+        while j > 1 and less(value, t[j - 1]) do
+            t[j] = t[j - 1]
+            j = j - 1
+        end
+        t[j] = value
+    end
+end
+
+-- insert and remove in Lua, so that their loops count as steps.
+local function insert(t, at, value)
+    if value == nil then at, value = #t + 1, at end
+    for i = #t, at, -1 do t[i + 1] = t[i] end
+    t[at] = value
+end
+
+local function remove(t, at)
+    at = at or #t
+    local value = t[at]
+    for i = at, #t do t[i] = t[i + 1] end
+    return value
+end
+
+local function capped_rep(s, n, separator)
+    if (#s + #(separator or "")) * n > MAX_STRING then
+        error(format("string.rep: more than %d bytes", MAX_STRING), 2)
+    end
+    return rep(s, n, separator)
+end
+
+-- A string function that takes a pattern, for patterns that cannot run for long.
+local function capped_pattern(name, f)
+    return function(s, pattern, ...)
+        local _, quantifiers = gsub(pattern, "[%*%+%-%?]", "")
+        if #s > MAX_SUBJECT or #pattern > 64 or quantifiers > 2 or find(pattern, "%%[bf]") then
+            error(format("string.%s: over the limits: %d bytes of text, patterns of 64 bytes with "
+                         .. "2 quantifiers and no %%b or %%f", name, MAX_SUBJECT), 2)
+        end
+        return f(s, pattern, ...)
+    end
+end
+
+local function plain_format(form, ...)
+    if find(form, "%%[%d%.%-+ #]*p") then error("string.format: %p gives an address", 2) end
+    for i = 1, select("#", ...) do
+        if not plain((select(i, ...))) then error("string.format: argument is a table", 2) end
+    end
+    return format(form, ...)
+end
+
+local strings = {
+    byte = guard(string.byte), char = guard(string.char), len = string.len,
+    lower = guard(string.lower), reverse = guard(string.reverse), sub = guard(sub),
+    upper = guard(string.upper), rep = guard(capped_rep), format = guard(plain_format),
+    find = guard(capped_pattern("find", find)), match = guard(capped_pattern("match", match)),
+    gsub = guard(capped_pattern("gsub", gsub)),
+}
+getmetatable("").__index = strict(strings, "string")
+
+local sandbox = {
+    error = error, ipairs = ipairs, pairs = sorted_pairs, select = select, tonumber = tonumber,
+    type = type,
+    assert = function(value, ...)
+        if not value then error(... or "assertion failed", 2) end
+        return value, ...
+    end,
+    tostring = function(value)
+        if not plain(value) then error("tostring: a " .. type(value) .. " has no text", 2) end
+        return tostring(value)
+    end,
+    string = read_only(strings, "string"),
+    table = read_only({
+        concat = guard(concat), insert = insert, remove = remove, sort = stable_sort,
+        unpack = guard(table.unpack),
+    }, "table"),
+    math = read_only({
+        abs = math.abs, ceil = math.ceil, exp = math.exp, floor = math.floor, fmod = math.fmod,
+        huge = math.huge, log = math.log, max = math.max, maxinteger = math.maxinteger,
+        min = math.min, mininteger = math.mininteger, pi = math.pi, sqrt = math.sqrt,
+        tointeger = tointeger, type = number_type,
+    }, "math"),
+}
+
+-- Globals of a chunk: the sandbox, then the fields of the head; all else is an error.
+local function globals(head)
+    return setmetatable({}, {
+        __index = function(_, key)
+            local value = sandbox[key]
+            if value == nil then value = head()[key] end
+            if value == nil then error("undeclared name: " .. tostring(key), 2) end
+            return value
+        end,
+        __newindex = function(_, key)
+            error("assignment to undeclared name: " .. tostring(key), 2)
+        end,
+    })
+end
+
+---- reading a template ----
+
+local function at_line(n, message, ...)
+    error(format("%s:%d: " .. message, origin, n, ...), 0)
+end
+
+local function compile(code, env)
+    local chunk, message = load(code, "@" .. origin, "t", env)
+    if not chunk then error(message, 0) end
+    return chunk
+end
+
+-- Lua for one line of kernel text.
+local function text_line(line, n)
+    local parts, at = {}, 1
+    while true do
+        local open = find(line, "${", at, true)
+        if not open then break end
+        local close = match(line, "^%b{}()", open + 1)
+        if not close then at_line(n, "'${' without its '}'") end
+        parts[#parts + 1] = format("%q", sub(line, at, open - 1))
+        parts[#parts + 1] = "(" .. sub(line, open + 2, close - 2) .. ")"
+        at = close
+    end
+    parts[#parts + 1] = format("%q", sub(line, at))
+    return format("qk_emit(%d, %s)", n, concat(parts, ", "))
+end
+
+-- The body as a chunk in which line n is line n of the template.
+local function body_code(body, first)
+    local code, n = {"local r, p, name, qk_emit = ... " .. rep("\n", first - 2)}, first
+    for line in string.gmatch(body, "([^\n]*)\n") do
+        code[#code + 1] = match(line, "^%$([^{].*)$") or match(line, "^%$()$") and ""
+                          or text_line(line, n)
+        n = n + 1
+    end
+    return concat(code, "\n")
+end
+
+local head
+local env = globals(function() return head end)
+
+local function read()
+    if sub(text, -1) ~= "\n" then text = text .. "\n" end
+    if find(text, "\0", 1, true) then at_line(1, "a zero byte: not a text") end
+    local head_text, body = match(text, "^(.-\n)%-%-%-\n(.*)$")
+    if not head_text then at_line(1, "no line of three dashes between head and body") end
+    local _, newlines = gsub(head_text, "\n", "")
+    head = {}
+    head = compile("return {" .. head_text .. "}", env)()
+    return compile(body_code(body, newlines + 2), env)
+end
+
+local body = read()
+
+---- checking the head ----
+
+local function check_field(name, wanted, optional)
+    local kind = type(head[name])
+    if kind == wanted or (optional and kind == "nil") then return end
+    at_line(1, "the head's field '%s' is a %s, expected a %s", name, kind, wanted)
+end
+
+local function check_tune(name, values)
+    if type(name) ~= "string" or not match(name, "^[a-z][a-z0-9_]*$") then
+        at_line(1, "tune: '%s' is no lower-case name", tostring(name))
+    end
+    if type(values) ~= "table" or #values == 0 then
+        at_line(1, "tune.%s: expected a list of values", name)
+    end
+    for _, value in ipairs(values) do
+        local is_word = type(value) == "string" and match(value, "^[a-z][a-z0-9_]*$")
+        if not is_word and number_type(value) ~= "integer" then
+            at_line(1, "tune.%s: '%s' is neither integer nor lower-case word", name,
+                    tostring(value))
+        end
+    end
+end
+
+check_field("op", "string")
+check_field("tune", "table")
+for _, name in ipairs {"accepts", "m"} do check_field(name, "function") end
+for _, name in ipairs {"where", "rank", "split", "smem"} do check_field(name, "function", true) end
+for _, name in ipairs {"grid", "block"} do check_field(name, "function", backend ~= "cuda") end
+local tune_names = sorted_keys(head.tune)
+for _, name in ipairs(tune_names) do check_tune(name, head.tune[name]) end
+
+---- candidates ----
+
+-- The value of one of the head's functions has to be a whole number in lo..hi.
+local function whole(field, value, lo, hi)
+    local n = type(value) == "number" and tointeger(value)
+    if not n or n < lo or n > hi then
+        at_line(getinfo(head[field], "S").linedefined, "%s: %s is no whole number in %d..%d", field,
+                plain(value) and tostring(value) or type(value), lo, hi)
+    end
+    return n
+end
+
+local function call(field, default, ...)
+    if not head[field] then return default end
+    return head[field](...)
+end
+
+-- "N/64" as {"N", 64}
+local function grid_entry(value)
+    local dim, div = match(tostring(value), "^([%a_]+)/(%d+)$")
+    if not dim then dim, div = match(tostring(value), "^([%a_1]+)$"), 1 end
+    return {dim or tostring(value), whole("grid", tonumber(div), 1, 1 << 20)}
+end
+
+local function launch(r, p)
+    local grid, block = call("grid", {}, r, p), call("block", {}, r, p)
+    if type(grid) ~= "table" then grid = {grid} end
+    if type(block) ~= "table" then block = {block} end
+    local result = {grid = {}, block = {}}
+    for i = 1, 3 do
+        result.grid[i] = grid_entry(grid[i] or 1)
+        result.block[i] = whole("block", block[i] or 1, 1, 1024)
+    end
+    return result
+end
+
+local function describe(r, p, tune)
+    local c = launch(r, p)
+    local lo, hi = head.m(r, p)
+    c.tune = tune
+    c.m_lo = whole("m", lo, 1, 1 << 30)
+    c.m_hi = whole("m", hi, c.m_lo, 1 << 30)
+    c.rank = call("rank", 0, r, p)
+    if type(c.rank) ~= "number" or c.rank ~= c.rank then
+        at_line(getinfo(head.rank, "S").linedefined, "rank: not a number")
+    end
+    c.smem = whole("smem", call("smem", 0, r, p), 0, 1 << 24)
+    c.split = whole("split", call("split", 1, r, p), 0, 1 << 16)
+    return c
+end
+
+local function strict_request(r)
+    if r.weight then strict(r.weight, "r.weight") end
+    strict(r.arch, "r.arch")
+    return strict(r, "r")
+end
+
+-- Call visit(p, tune text) for each point, the last name varying fastest.
+local function each_point(visit, p, tune, depth)
+    local name = tune_names[depth]
+    if not name then return visit(p, concat(tune, " ")) end
+    for _, value in ipairs(head.tune[name]) do
+        p[name] = value
+        tune[depth] = name .. "=" .. tostring(value)
+        each_point(visit, p, tune, depth + 1)
+    end
+end
+
+-- All legal points for a request; or nil and why there are none.
+local function candidates(r)
+    strict_request(r)
+    local accepted, why = head.accepts(r)
+    if not accepted then return nil, why and tostring(why) or "does not accept it" end
+    local found, points, legal = {}, 0, 0
+    each_point(function(p, tune)
+        points = points + 1
+        if points > MAX_POINTS then at_line(1, "more than %d tune points", MAX_POINTS) end
+        if head.where and not head.where(r, p) then return end
+        legal = legal + 1
+        local c = describe(r, p, tune)
+        if c.m_lo <= r.m_hi and c.m_hi >= r.m_lo then found[#found + 1] = c end
+    end, strict({}, "p"), {}, 1)
+    if #found > 0 then return found end
+    if legal == 0 then return nil, format("none of %d tune points is legal", points) end
+    return nil, format("made for no row of M %d..%d", r.m_lo, r.m_hi)
+end
+
+local function render(r, tune, name)
+    local p = strict({}, "p")
+    for key, value in string.gmatch(tune, "([%w_]+)=([%w_%-]+)") do
+        p[key] = tonumber(value) or value
+    end
+    body(strict_request(r), p, name, emit)
+end
+
+return head.op, candidates, render

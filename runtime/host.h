@@ -1,0 +1,19 @@
+/* host.h -- the memory side of devices that compute in host memory: ref and cpu */
+#ifndef QRT_HOST_H
+#define QRT_HOST_H
+
+#include "device.h"
+
+/* As in struct device_ops. */
+qrt_status host_alloc(struct qrt_device *d, size_t bytes, void **out);
+void host_free(struct qrt_device *d, void *address);
+qrt_status host_place(struct qrt_device *d, const void *host, size_t bytes, const void **out);
+void host_unplace(struct qrt_device *d, const void *address);
+qrt_status host_upload(struct qrt_device *d, void *to, const void *host, size_t bytes);
+qrt_status host_download(struct qrt_device *d, void *host, const void *from, size_t bytes);
+qrt_status host_sync(struct qrt_device *d);
+
+/* Bytes of memory of this machine; 0 when unknown. */
+uint64_t host_memory_bytes(void);
+
+#endif

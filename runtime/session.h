@@ -1,0 +1,74 @@
+/* session.h -- one sequence on one device: the plan, its kernels, and all memory that running needs
+ *
+ * session.c prepares it (everything that can fail for want of something), run.c runs it.
+ */
+#ifndef QRT_SESSION_H
+#define QRT_SESSION_H
+
+#include "device.h"
+#include "plan.h"
+
+/* The kernel for M rows up to m_hi; ranges of a choice ascend. */
+struct range {
+    int m_hi;
+    const struct kernel *kernel; /* NULL on ref */
+};
+
+/* The kernels of a request. */
+struct choice {
+    struct range *ranges;
+    int count;
+};
+
+struct session_buffer {
+    void *address;
+    int64_t ld; /* elements from row to row */
+    enum elem_type type;
+    int width, rows;
+    int of_last; /* written by last ops: row 0 is the first row whose logits are wanted */
+};
+
+struct layer_cache {
+    void *k, *v; /* [kv_heads, context, head] */
+};
+
+/* Memory that only one step at a time uses. */
+struct session_scratch {
+    void *code, *scale, *sum; /* quantized activations [max_m, round_up(K, 32)] of the widest K */
+    float *partial;           /* split-K parts of the largest linear */
+};
+
+struct qrt_session {
+    struct qrt_device *device;
+    const struct qrt_model *model;
+    struct plan_target target;
+    struct plan plan;
+    struct choice *choices; /* by request */
+    int reduce_request[ELEM_COUNT], sample_request;
+
+    int context, max_m, last_rows; /* last_rows: rows of the logits buffer */
+    int position;                  /* tokens held */
+
+    struct session_buffer *buffers; /* by buffer of the model */
+    struct layer_cache *caches;     /* by layer */
+    struct qk_weight *weights;      /* by tensor of the model; in device addresses */
+    const float **vectors;          /* by tensor */
+    struct session_scratch scratch;
+    int *ids;           /* device: [max_m] token ids */
+    int *position_word; /* device: [1] */
+    int *sampled;       /* device: [1] */
+
+    void **blocks; /* all device memory, for closing */
+    size_t block_count;
+    const void **placed; /* all placed sections, for closing */
+    size_t placed_count;
+};
+
+/* The kernel of a request at M rows. */
+const struct kernel *session_kernel(const struct qrt_session *s, int request, int M);
+
+/* Parts of K that the linear in *args is computed in by kernel k: as its record says, or enough to
+ * fill the device. */
+int session_split(const struct qrt_session *s, const struct kernel *k, const union op_args *args);
+
+#endif

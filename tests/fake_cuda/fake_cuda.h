@@ -1,0 +1,46 @@
+/* fake_cuda.h -- what a test may ask of the driver that is none
+ *
+ * libfake_cuda.so has the functions of cuda_api.h.  Device memory is host memory; a stream is a
+ * list of work that is done when an event after it is asked for, as late as a driver may.
+ * The state is one per process and not for several threads.
+ */
+#ifndef FAKE_CUDA_H
+#define FAKE_CUDA_H
+
+#include <stddef.h>
+
+enum { FAKE_ARGUMENT_BYTES = 256 };
+
+struct fake_launch {
+    void *function;
+    unsigned grid[3], block[3], smem_bytes;
+    unsigned char argument[FAKE_ARGUMENT_BYTES]; /* the first argument_bytes of parameter 0 */
+};
+
+struct fake_cuda {
+    /* What the test sets. */
+    int device_count, major, minor, smem_bytes, function_threads;
+    size_t memory_bytes;   /* allocations beyond it fail */
+    size_t argument_bytes; /* of a launch, to be recorded */
+    int fail_call;         /* the number of the call that fails, from 1; 0: none */
+    int fail_value;
+    int fail_sticky;  /* all calls after it fail too */
+    int refuse_cubin; /* answer to an image that starts with "\x7f" "ELF" */
+    int refuse_ptx;
+    int hang; /* events never happen */
+
+    /* What the test reads. */
+    int calls;                    /* all calls so far */
+    const char *fail_symbol;      /* the call that failed */
+    void *current;                /* context */
+    int context_references, live; /* live: blocks, pinned blocks, events, streams, modules */
+    size_t used_bytes;
+    int cubins_loaded, ptx_loaded, launches;
+    int smem_opted;            /* the last dynamic shared memory that was opted in */
+    struct fake_launch launch; /* the last */
+};
+
+/* The state, with defaults and everything else zero; frees what an earlier test left. */
+struct fake_cuda *fake_cuda_reset(void);
+
+#endif
