@@ -72,8 +72,13 @@ struct rendering {
 qrt_status template_set_open(const char *folder, struct template_set **out);
 void template_set_close(struct template_set *set);
 
-/* The text of an include ("qk.cuh", "kernel_abi.h") for a template's backend folder; NULL: none. */
-const char *template_include(const struct template_set *set, const char *backend, const char *name);
+/* The text of an include ("qk.cuh", "kernel_abi.h") for a template's backend folder; NULL: none.
+ * `kept` gets the name in memory of the set's. */
+const char *template_include(const struct template_set *set, const char *backend, const char *name,
+                             const char **kept);
+
+const char *template_origin(const struct template *t);  /* "templates/cuda/gemm.cu.in" */
+const char *template_backend(const struct template *t); /* "cuda", "x86" */
 
 /* All legal candidates of all templates that accept the request, best rank first; free() the array.
  * None: QRT_E_SCHEME with each template's reason. */

@@ -179,7 +179,7 @@ static void candidates_are_ranked(void **state)
     assert_int_equal(count, 2); /* 2048 threads are refused by where() */
     assert_string_equal(c[0].record.tune, "threads=128");
     assert_string_equal(c[1].record.tune, "threads=64");
-    assert_int_equal(c[0].record.rank, -128);
+    assert_int_equal(c[0].record.rank, -128000);
     assert_string_equal(c[0].record.symbol, "qk_add_add_f16_threads128");
     assert_string_equal(c[0].record.template_, "cuda/add");
     assert_string_equal(c[0].record.arch, "sm_80");
