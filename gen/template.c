@@ -29,6 +29,7 @@ enum {
     MAX_STEPS = 20000000,
     MAX_SECONDS = 2,
     MAX_TEMPLATES = 256,
+    GC_PAUSE = 1000,  /* collect when memory is tenfold: calls are short, the cap is far */
     RANK_UNIT = 1000, /* of ranks in records, which are whole numbers */
 };
 #define MAX_STATE_BYTES  ((size_t)64 << 20) /* at a time */
@@ -324,6 +325,7 @@ static qrt_status template_open(const struct backend *backend, const char *folde
         status = error_set(QRT_E_MEMORY, "template %s: no memory", file);
     } else {
         memcpy(lua_getextraspace(t->L), &t, sizeof t);
+        lua_gc(t->L, LUA_GCINC, GC_PAUSE, 0, 0);
         lua_sethook(t->L, count_steps, LUA_MASKCOUNT, STEPS_PER_HOOK);
         status = run(t, open_protected, (void *)(uintptr_t)source);
     }
