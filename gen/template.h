@@ -5,9 +5,9 @@
  * Head: the fields of a Lua table (comments first: what it computes, in prose).
  *   op       = "linear"                        the op it implements
  *   accepts  = function(r)     true; or false and why not
- *   tune     = { bm = {8, 16}, swizzle = {"xor"} }   what may vary: lists of integers or words
+ *   tune     = { bm = {8, 16}, swizzle = {"xor"} }   what may vary (default: nothing)
  *   where    = function(r, p)  whether a tune point is legal (shared memory, divisibility ...)
- *   m        = function(r, p)  lo, hi: rows it is made for
+ *   m        = function(r, p)  lo, hi: rows it is made for; default: any
  *   rank     = function(r, p)  number: order among legal points, smallest first, until measured
  *   grid     = function(r, p)  {"N/64", "M/8", "split"}: dims of op.h over a number; CUDA
  *   block    = function(r, p)  threads, or {x, y, z}; CUDA
@@ -68,7 +68,8 @@ struct rendering {
     int lines;
 };
 
-/* Open the embedded templates, or those in `folder` when it is not NULL. */
+/* Open the embedded templates, or those in `folder` when it is not NULL.  Heads are run at the first
+ * request for their backend: an error in one is found then. */
 qrt_status template_set_open(const char *folder, struct template_set **out);
 void template_set_close(struct template_set *set);
 

@@ -10,6 +10,11 @@
 
 constexpr int QK_EIGHT = 8;
 
+QK float qk_infinity()
+{
+    return __int_as_float(0x7f800000);
+}
+
 QK bool qk_is_aligned16(const void *p)
 {
     return ((u64)p & 15) == 0;

@@ -157,17 +157,18 @@ void maker_data(struct maker *m)
     }
 }
 
-void maker_llama(struct maker *m, const uint32_t *types, int count)
+void maker_llama(struct maker *m, const uint32_t *types, int count, int vocab)
 {
-    enum { HIDDEN = 256, FFN = 512, KV = 128, VOCAB = 96, F32 = 0 };
-    static const struct {
+    enum { HIDDEN = 256, FFN = 512, KV = 128, F32 = 0 };
+    const uint64_t tokens = (uint64_t)vocab;
+    const struct {
         const char *name;
         uint64_t dims[2];
         int n_dims;
     } tensors[] = {
-        {"token_embd.weight", {HIDDEN, VOCAB}, 2},
+        {"token_embd.weight", {HIDDEN, tokens}, 2},
         {"output_norm.weight", {HIDDEN, 0}, 1},
-        {"output.weight", {HIDDEN, VOCAB}, 2},
+        {"output.weight", {HIDDEN, tokens}, 2},
         {"blk.0.attn_norm.weight", {HIDDEN, 0}, 1},
         {"blk.0.attn_q.weight", {HIDDEN, HIDDEN}, 2},
         {"blk.0.attn_k.weight", {HIDDEN, KV}, 2},
@@ -191,7 +192,7 @@ void maker_llama(struct maker *m, const uint32_t *types, int count)
     maker_kv_u32(m, "llama.attention.head_count_kv", 2);
     maker_kv_f32(m, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
     maker_kv_f32(m, "llama.rope.freq_base", 10000.0f);
-    maker_kv_strings(m, "tokenizer.ggml.tokens", VOCAB);
+    maker_kv_strings(m, "tokenizer.ggml.tokens", tokens);
     for (int i = 0; i < TENSORS; i++)
         maker_tensor(m, tensors[i].name, tensors[i].n_dims == 1 ? F32 : types[next++ % count],
                      tensors[i].n_dims, tensors[i].dims);

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MAKER_MAX_FIELDS = 4096, MAKER_MAX_TENSORS = 64 };
+enum { MAKER_MAX_FIELDS = 4096, MAKER_MAX_TENSORS = 256 };
 
 /* An integer in the file: what a lying file would change. */
 struct maker_field {
@@ -54,8 +54,8 @@ void maker_data(struct maker *m);
 /* Fill blocks of a type with random codes and finite scales. */
 void maker_blocks(struct maker *m, uint32_t type, uint8_t *data, size_t bytes);
 
-/* A whole llama-like model: 1 layer, hidden 256, ffn 512, 4 heads of 64, 2 kv heads, 96 tokens; its
- * matrices cycle through `types` [count]. */
-void maker_llama(struct maker *m, const uint32_t *types, int count);
+/* A whole llama-like model: 1 layer, hidden 256, ffn 512, 4 heads of 64, 2 kv heads; its matrices
+ * cycle through `types` [count]. */
+void maker_llama(struct maker *m, const uint32_t *types, int count, int vocab);
 
 #endif

@@ -24,7 +24,7 @@ static int set_up(void **state)
 {
     (void)state;
     static const uint32_t types[] = {Q4_1, Q8_0, Q6_K};
-    maker_llama(&sound, types, 3);
+    maker_llama(&sound, types, 3, 97);
     guard_open(&guard, sound.count);
     return 0;
 }
