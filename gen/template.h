@@ -86,6 +86,12 @@ const char *template_backend(const struct template *t); /* "cuda", "x86" */
 qrt_status template_candidates(struct template_set *set, const struct request *r,
                                struct candidate **out, size_t *count);
 
+/* The same with records that lack symbol, grid, block, smem and split, which template_launch() fills
+ * in: where one of hundreds is taken, the rest need none. */
+qrt_status template_shortlist(struct template_set *set, const struct request *r,
+                              struct candidate **out, size_t *count);
+qrt_status template_launch(struct candidate *c);
+
 qrt_status template_render(struct template_set *set, const struct candidate *c,
                            struct rendering *out);
 void rendering_free(struct rendering *r);
