@@ -52,7 +52,8 @@ struct template
     } source;
     int op;       /* enum op */
     lua_State *L; /* NULL until the first request for the backend */
-    int strict_request, candidates, launch, render; /* references to the prelude's functions */
+    int strict_request, accepts, candidates, launch,
+        render; /* references to the prelude's functions */
     struct usage {
         size_t bytes, total_bytes; /* held now; allocated during this call */
         long steps;
@@ -292,12 +293,13 @@ static int open_protected(lua_State *L)
     lua_pushcfunction(L, emit);
     lua_pushcfunction(L, guard);
     lua_pushstring(L, t->backend->name);
-    lua_call(L, 5, 5);
-    t->op = find_op(lua_tostring(L, -5));
-    if (t->op < 0) return luaL_error(L, "op: there is no op '%s'", lua_tostring(L, -5));
+    lua_call(L, 5, 6);
+    t->op = find_op(lua_tostring(L, -6));
+    if (t->op < 0) return luaL_error(L, "op: there is no op '%s'", lua_tostring(L, -6));
     t->render = luaL_ref(L, LUA_REGISTRYINDEX);
     t->launch = luaL_ref(L, LUA_REGISTRYINDEX);
     t->candidates = luaL_ref(L, LUA_REGISTRYINDEX);
+    t->accepts = luaL_ref(L, LUA_REGISTRYINDEX);
     t->strict_request = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
@@ -735,6 +737,30 @@ qrt_status template_shortlist(struct template_set *set, const struct request *r,
     qsort(e.found, e.count, sizeof *e.found, by_rank);
     *out = e.found;
     *count = e.count;
+    return QRT_OK;
+}
+
+static int accepts_protected(lua_State *L)
+{
+    struct enumeration *e = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->template->accepts);
+    push_request(L, e->request);
+    lua_call(L, 1, 1);
+    e->count += (size_t)lua_toboolean(L, -1);
+    return 0;
+}
+
+qrt_status template_accepts(struct template_set *set, const struct request *r, int *accepted)
+{
+    struct enumeration e = {.request = r};
+    for (size_t i = 0; i < set->template_count; i++) {
+        struct template *t = set->templates[i];
+        if (t->backend->kind != r->arch->kind) continue;
+        e.template = t;
+        TRY(template_open(t));
+        if (t->op == r->desc.op) TRY(run(t, accepts_protected, &e));
+    }
+    *accepted = e.count > 0;
     return QRT_OK;
 }
 

@@ -81,6 +81,9 @@ const char *template_include(const struct template_set *set, const char *backend
 const char *template_origin(const struct template *t);  /* "templates/cuda/gemm.cu.in" */
 const char *template_backend(const struct template *t); /* "cuda", "x86" */
 
+/* Whether any template says that it can serve the request; rows are not looked at. */
+qrt_status template_accepts(struct template_set *set, const struct request *r, int *accepted);
+
 /* All legal candidates of all templates that accept the request, best rank first; free() the array.
  * None: QRT_E_SCHEME with each template's reason. */
 qrt_status template_candidates(struct template_set *set, const struct request *r,

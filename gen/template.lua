@@ -363,4 +363,4 @@ end
 
 local function render(r, tune_text, name) body(r, point_of(tune_text), name, emit) end
 
-return head.op, strict_request, candidates, launch, render
+return head.op, strict_request, head.accepts, candidates, launch, render
