@@ -1,2 +1,294 @@
-/* store.c -- the kernels on this machine, by key */
+/* store.c -- the kernels on this machine, by key
+ *
+ * All files are reached through the descriptor of the store's folder, opened once without following
+ * a link: whoever swaps a folder's name later does not redirect reads or writes.
+ */
 #include "store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "file.h"
+#include "key.h"
+
+enum { SHARD_BYTES = 3, NAME_BYTES = KEY_HEX_BYTES + 4 };
+#define SUFFIX ".qk1"
+
+struct store {
+    int folder_fd;
+    char folder[PATH_MAX];
+};
+
+const char *store_folder(const struct store *s) { return s->folder; }
+
+/* ---- opening ---- */
+
+static qrt_status default_folder(char out[PATH_MAX])
+{
+    const char *cache = getenv("QGEN_CACHE"), *xdg = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    int bytes = -1;
+    if (cache && *cache)
+        bytes = snprintf(out, PATH_MAX, "%s", cache);
+    else if (xdg && *xdg == '/')
+        bytes = snprintf(out, PATH_MAX, "%s/qgen", xdg);
+    else if (home && *home == '/')
+        bytes = snprintf(out, PATH_MAX, "%s/.cache/qgen", home);
+    if (bytes < 0)
+        return error_set(QRT_E_IO, "no place for the kernel store: set QGEN_CACHE or HOME");
+    if (bytes >= PATH_MAX) return error_set(QRT_E_IO, "the kernel store's path is too long");
+    return QRT_OK;
+}
+
+/* A folder of ours that nobody else may write to: kernels are code. */
+static qrt_status check_private(int fd, const char *path)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0) return error_set(QRT_E_IO, "%s: %s", path, strerror(errno));
+    if (st.st_uid != geteuid())
+        return error_set(QRT_E_IO,
+                         "kernel store %s belongs to user %u, this is user %u; set QGEN_CACHE to a "
+                         "folder of your own",
+                         path, (unsigned)st.st_uid, (unsigned)geteuid());
+    if (st.st_mode & 022)
+        return error_set(QRT_E_IO,
+                         "kernel store %s may be written by others (mode %03o); chmod "
+                         "go-w it, or set QGEN_CACHE to another folder",
+                         path, (unsigned)st.st_mode & 0777);
+    return QRT_OK;
+}
+
+static qrt_status open_folder(struct store *s)
+{
+    char parent[PATH_MAX];
+    memcpy(parent, s->folder, sizeof parent);
+    char *slash = strrchr(parent, '/');
+    if (slash && slash > parent) {
+        *slash = 0;
+        TRY(file_make_folders(parent, 0700));
+    }
+    if (mkdir(s->folder, 0700) != 0 && errno != EEXIST)
+        return error_set(QRT_E_IO, "kernel store %s cannot be created: %s", s->folder,
+                         strerror(errno));
+    s->folder_fd = open(s->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (s->folder_fd < 0)
+        return error_set(QRT_E_IO, "kernel store %s is no folder (a link is not followed): %s",
+                         s->folder, strerror(errno));
+    return check_private(s->folder_fd, s->folder);
+}
+
+qrt_status store_open(const char *folder, struct store **out)
+{
+    struct store *s = calloc(1, sizeof *s);
+    if (!s) return error_set(QRT_E_MEMORY, "kernel store: no memory");
+    s->folder_fd = -1;
+    qrt_status status = QRT_OK;
+    if (!folder)
+        status = default_folder(s->folder);
+    else if (!*folder || snprintf(s->folder, sizeof s->folder, "%s", folder) >= PATH_MAX)
+        status = error_set(QRT_E_IO, "kernel store: the path is empty or too long");
+    if (status == QRT_OK) {
+        size_t length = strlen(s->folder);
+        while (length > 1 && s->folder[length - 1] == '/') s->folder[--length] = 0;
+        status = open_folder(s);
+    }
+    if (status == QRT_OK)
+        *out = s;
+    else
+        store_close(s);
+    return status;
+}
+
+void store_close(struct store *s)
+{
+    if (!s) return;
+    if (s->folder_fd >= 0) close(s->folder_fd);
+    free(s);
+}
+
+/* ---- one entry ---- */
+
+static void names_of(const uint8_t key[ENTRY_KEY_BYTES], char shard[SHARD_BYTES],
+                     char name[NAME_BYTES])
+{
+    char hex[KEY_HEX_BYTES];
+    key_hex(key, hex);
+    snprintf(shard, SHARD_BYTES, "%.2s", hex);
+    snprintf(name, NAME_BYTES, "%s" SUFFIX, hex);
+}
+
+/* The shard's folder, or -1.  Like the store's own, it has to be ours alone. */
+static int open_shard(const struct store *s, const char *shard)
+{
+    struct stat st;
+    const int fd = openat(s->folder_fd, shard, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return -1;
+    if (fstat(fd, &st) == 0 && st.st_uid == geteuid() && !(st.st_mode & 022)) return fd;
+    close(fd);
+    errno = EPERM;
+    return -1;
+}
+
+/* The bytes of a regular file of ours that nobody else may write, or NULL. */
+static void *read_private(int folder_fd, const char *name, size_t *count)
+{
+    struct stat st;
+    uint8_t *bytes = NULL;
+    const int fd = openat(folder_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return NULL;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
+        !(st.st_mode & 022) && st.st_size > 0 && (uint64_t)st.st_size <= ENTRY_MAX_BYTES)
+        bytes = malloc((size_t)st.st_size);
+    for (*count = 0; bytes && *count < (size_t)st.st_size;) {
+        const ssize_t n = read(fd, bytes + *count, (size_t)st.st_size - *count);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            free(bytes);
+            bytes = NULL;
+        } else {
+            *count += (size_t)n;
+        }
+    }
+    close(fd);
+    return bytes;
+}
+
+/* Anything but a sound entry under its own key is a miss. */
+static void *read_entry(const struct store *s, const char *shard, const char *name,
+                        struct entry *entry, size_t *count)
+{
+    const int fd = open_shard(s, shard);
+    if (fd < 0) return NULL;
+    void *bytes = read_private(fd, name, count);
+    close(fd);
+    if (!bytes) return NULL;
+    char own_shard[SHARD_BYTES], own_name[NAME_BYTES];
+    if (entry_parse(bytes, *count, entry) == QRT_OK) {
+        names_of(entry->key, own_shard, own_name);
+        if (strcmp(own_name, name) == 0) return bytes;
+    }
+    free(bytes);
+    return NULL;
+}
+
+qrt_status store_get(struct store *s, const uint8_t key[ENTRY_KEY_BYTES], void **bytes,
+                     size_t *count, int *found)
+{
+    char shard[SHARD_BYTES], name[NAME_BYTES];
+    struct entry entry;
+    size_t size = 0;
+    names_of(key, shard, name);
+    void *block = read_entry(s, shard, name, &entry, &size);
+    *found = block != NULL;
+    if (!block) return QRT_OK;
+    *bytes = block;
+    *count = size;
+    return QRT_OK;
+}
+
+static qrt_status put_error(const struct store *s, const char *name, int reason)
+{
+    return error_set(QRT_E_IO, "kernel store %s: %s cannot be written: %s", s->folder, name,
+                     strerror(reason));
+}
+
+/* Write, sync and rename inside the shard; errno on failure. */
+static int write_entry(int fd, const char *name, const void *bytes, size_t count)
+{
+    static atomic_uint serial;
+    char temporary[NAME_BYTES + 64];
+    struct timespec now; /* pids of two containers may be equal */
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(temporary, sizeof temporary, ".%s.%ld.%u.%09ld", name, (long)getpid(),
+             atomic_fetch_add(&serial, 1), now.tv_nsec);
+    const int file =
+        openat(fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (file < 0) return -1;
+    int bad = file_write_all(file, bytes, count) != 0 || fsync(file) != 0;
+    int reason = errno;
+    if (close(file) != 0 && !bad) bad = 1, reason = errno;
+    if (!bad && renameat(fd, temporary, fd, name) != 0) bad = 1, reason = errno;
+    if (!bad) return fsync(fd) != 0 && errno != EINVAL ? -1 : 0;
+    unlinkat(fd, temporary, 0);
+    errno = reason;
+    return -1;
+}
+
+qrt_status store_put(struct store *s, const uint8_t key[ENTRY_KEY_BYTES], const void *bytes,
+                     size_t count)
+{
+    char shard[SHARD_BYTES], name[NAME_BYTES];
+    names_of(key, shard, name);
+    if (mkdirat(s->folder_fd, shard, 0700) != 0 && errno != EEXIST)
+        return put_error(s, name, errno);
+    const int fd = open_shard(s, shard);
+    if (fd < 0) return put_error(s, name, errno);
+    const int failed = write_entry(fd, name, bytes, count);
+    const int reason = errno;
+    close(fd);
+    return failed ? put_error(s, name, reason) : QRT_OK;
+}
+
+/* ---- all entries ---- */
+
+static int is_hex(const char *text, size_t count)
+{
+    return strspn(text, "0123456789abcdef") >= count;
+}
+
+static int is_shard(const struct dirent *d)
+{
+    return strlen(d->d_name) == SHARD_BYTES - 1 && is_hex(d->d_name, SHARD_BYTES - 1);
+}
+
+static int is_entry(const struct dirent *d)
+{
+    return strlen(d->d_name) == NAME_BYTES - 1 && is_hex(d->d_name, KEY_HEX_BYTES - 1) &&
+           strcmp(d->d_name + KEY_HEX_BYTES - 1, SUFFIX) == 0;
+}
+
+typedef int entry_visit(void *user, const struct entry *e);
+
+/* 1: the visitor wants no more. */
+static int visit_shard(const struct store *s, const char *shard, entry_visit *visit, void *user)
+{
+    struct dirent **names;
+    int stop = 0;
+    const int count = scandirat(s->folder_fd, shard, &names, is_entry, alphasort);
+    for (int i = 0; i < count; i++) {
+        struct entry entry;
+        size_t bytes;
+        void *block = stop ? NULL : read_entry(s, shard, names[i]->d_name, &entry, &bytes);
+        if (block) stop = visit(user, &entry);
+        free(block);
+        free(names[i]);
+    }
+    if (count >= 0) free(names);
+    return stop;
+}
+
+qrt_status store_each(struct store *s, int (*visit)(void *user, const struct entry *e), void *user)
+{
+    struct dirent **shards;
+    const int count = scandirat(s->folder_fd, ".", &shards, is_shard, alphasort);
+    if (count < 0)
+        return error_set(QRT_E_IO, "kernel store %s cannot be listed: %s", s->folder,
+                         strerror(errno));
+    int stop = 0;
+    for (int i = 0; i < count; i++) {
+        if (!stop) stop = visit_shard(s, shards[i]->d_name, visit, user);
+        free(shards[i]);
+    }
+    free(shards);
+    return QRT_OK;
+}

@@ -11,6 +11,7 @@
 #include "layout.h"
 #include "outfile.h"
 #include "qm_tables.h"
+#include "tokenizer_import.h"
 
 enum { MAX_THREADS = 64 };
 
@@ -283,11 +284,25 @@ done:
     return status;
 }
 
+/* A model without a tokenizer can still be packed; it takes and gives token ids. */
+static qrt_status build_tables(const struct model *m, const struct program *program,
+                               unsigned families, struct qm_tables *out)
+{
+    void *tokenizer = NULL;
+    size_t bytes = 0;
+    struct tokenizer_info info;
+    if (gguf_find(m->gguf, "tokenizer.ggml.model"))
+        TRY(tokenizer_import(m->gguf, &tokenizer, &bytes, &info));
+    const qrt_status status = qm_tables_build(m, program, families, tokenizer, bytes, out);
+    free(tokenizer);
+    return status;
+}
+
 qrt_status pack_model(const struct model *m, const struct program *program, const char *path,
                       const struct pack_options *options, struct pack_result *out)
 {
     struct qm_tables tables;
-    TRY(qm_tables_build(m, program, options->families, NULL, 0, &tables));
+    TRY(build_tables(m, program, options->families, &tables));
     struct packing p = {.program = program,
                         .tables = &tables,
                         .families = options->families,

@@ -29,6 +29,8 @@ enum {
     MAX_STEPS = 20000000,
     MAX_SECONDS = 2,
     MAX_TEMPLATES = 256,
+    GC_PAUSE = 1000,  /* collect when memory is tenfold: calls are short, the cap is far */
+    RANK_UNIT = 1000, /* of ranks in records, which are whole numbers */
 };
 #define MAX_STATE_BYTES  ((size_t)64 << 20) /* at a time */
 #define MAX_BLOCK_BYTES  ((size_t)16 << 20) /* so that no one operation on a string is slow */
@@ -323,6 +325,7 @@ static qrt_status template_open(const struct backend *backend, const char *folde
         status = error_set(QRT_E_MEMORY, "template %s: no memory", file);
     } else {
         memcpy(lua_getextraspace(t->L), &t, sizeof t);
+        lua_gc(t->L, LUA_GCINC, GC_PAUSE, 0, 0);
         lua_sethook(t->L, count_steps, LUA_MASKCOUNT, STEPS_PER_HOOK);
         status = run(t, open_protected, (void *)(uintptr_t)source);
     }
@@ -444,19 +447,31 @@ void template_set_close(struct template_set *set)
     free(set);
 }
 
-const char *template_include(const struct template_set *set, const char *backend, const char *name)
+/* The part of "cuda/qk.cuh" or "templates/cuda/qk.cuh" behind the last slash. */
+static const char *keep(const char *path, const char *text, const char **kept)
+{
+    *kept = strrchr(path, '/') + 1;
+    return text;
+}
+
+const char *template_include(const struct template_set *set, const char *backend, const char *name,
+                             const char **kept)
 {
     char path[160];
     snprintf(path, sizeof path, "%s/%s", backend, name);
     for (size_t i = 0; i < set->include_count; i++)
-        if (strcmp(set->includes[i].name, path) == 0) return set->includes[i].text;
+        if (strcmp(set->includes[i].name, path) == 0)
+            return keep(set->includes[i].name, set->includes[i].text, kept);
     if (strcmp(name, "kernel_abi.h") == 0)
         snprintf(path, sizeof path, "runtime/%s", name);
     else
         snprintf(path, sizeof path, "templates/%s/%s", backend, name);
     const struct embedded_file *file = embed_find(path);
-    return file && !ends_with(name, ".in") ? file->text : NULL;
+    return file && !ends_with(name, ".in") ? keep(file->name, file->text, kept) : NULL;
 }
+
+const char *template_origin(const struct template *t) { return t->origin; }
+const char *template_backend(const struct template *t) { return t->backend->name; }
 
 /* ---- requests into Lua ---- */
 
@@ -626,7 +641,7 @@ static void read_candidate(lua_State *L, const struct enumeration *e, struct can
     lua_getfield(L, -2, "rank");
     c->rank = lua_tonumber(L, -1);
     lua_pop(L, 2);
-    record->rank = (int32_t)lrint(fmin(fmax(c->rank, INT32_MIN), INT32_MAX));
+    record->rank = (int32_t)lrint(fmin(fmax(c->rank * RANK_UNIT, INT32_MIN), INT32_MAX));
     record->m_lo = (int32_t)integer_field(L, "m_lo");
     record->m_hi = (int32_t)integer_field(L, "m_hi");
     record->split = (int32_t)integer_field(L, "split");
@@ -716,14 +731,15 @@ qrt_status template_candidates(struct template_set *set, const struct request *r
 
 /* ---- rendering ---- */
 
-/* No date, path or host: the same request gives the same bytes everywhere. */
+/* No date, path or host: the same request gives the same bytes everywhere.  Nor the rows it is
+ * for: kernels that differ in nothing else are one. */
 static void append_header(lua_State *L, const struct candidate *c)
 {
     char name[OP_NAME_BYTES], line[4][3 * ENTRY_TEXT_BYTES];
     const struct entry_record *r = &c->record;
     op_desc_name(&r->desc, name);
     snprintf(line[0], sizeof line[0], "/* Made by qgen from %s.", c->template->origin);
-    snprintf(line[1], sizeof line[1], " *   request  %s, M %d..%d", name, r->m_lo, r->m_hi);
+    snprintf(line[1], sizeof line[1], " *   request  %s", name);
     snprintf(line[2], sizeof line[2], " *   arch     %s", r->arch);
     snprintf(line[3], sizeof line[3], " *   tune     %s */", r->tune[0] ? r->tune : "-");
     for (int i = 0; i < 4; i++) {

@@ -5,9 +5,9 @@
  * Head: the fields of a Lua table (comments first: what it computes, in prose).
  *   op       = "linear"                        the op it implements
  *   accepts  = function(r)     true; or false and why not
- *   tune     = { bm = {8, 16}, swizzle = {"xor"} }   what may vary: lists of integers or words
+ *   tune     = { bm = {8, 16}, swizzle = {"xor"} }   what may vary (default: nothing)
  *   where    = function(r, p)  whether a tune point is legal (shared memory, divisibility ...)
- *   m        = function(r, p)  lo, hi: rows it is made for
+ *   m        = function(r, p)  lo, hi: rows it is made for; default: any
  *   rank     = function(r, p)  number: order among legal points, smallest first, until measured
  *   grid     = function(r, p)  {"N/64", "M/8", "split"}: dims of op.h over a number; CUDA
  *   block    = function(r, p)  threads, or {x, y, z}; CUDA
@@ -72,8 +72,13 @@ struct rendering {
 qrt_status template_set_open(const char *folder, struct template_set **out);
 void template_set_close(struct template_set *set);
 
-/* The text of an include ("qk.cuh", "kernel_abi.h") for a template's backend folder; NULL: none. */
-const char *template_include(const struct template_set *set, const char *backend, const char *name);
+/* The text of an include ("qk.cuh", "kernel_abi.h") for a template's backend folder; NULL: none.
+ * `kept` gets the name in memory of the set's. */
+const char *template_include(const struct template_set *set, const char *backend, const char *name,
+                             const char **kept);
+
+const char *template_origin(const struct template *t);  /* "templates/cuda/gemm.cu.in" */
+const char *template_backend(const struct template *t); /* "cuda", "x86" */
 
 /* All legal candidates of all templates that accept the request, best rank first; free() the array.
  * None: QRT_E_SCHEME with each template's reason. */

@@ -19,6 +19,7 @@ local getinfo = debug.getinfo
 local MAX_STRING  <const> = 1 << 20
 local MAX_SUBJECT <const> = 1024    -- a pattern with two quantifiers is cubic in this
 local MAX_POINTS  <const> = 20000
+local MAX_ROWS    <const> = 1 << 30
 
 ---- what a template sees ----
 
@@ -249,12 +250,15 @@ local function check_tune(name, values)
 end
 
 check_field("op", "string")
-check_field("tune", "table")
-for _, name in ipairs {"accepts", "m"} do check_field(name, "function") end
-for _, name in ipairs {"where", "rank", "split", "smem"} do check_field(name, "function", true) end
+check_field("tune", "table", true)
+check_field("accepts", "function")
+for _, name in ipairs {"where", "m", "rank", "split", "smem"} do
+    check_field(name, "function", true)
+end
 for _, name in ipairs {"grid", "block"} do check_field(name, "function", backend ~= "cuda") end
-local tune_names = sorted_keys(head.tune)
-for _, name in ipairs(tune_names) do check_tune(name, head.tune[name]) end
+local tune = head.tune or {}
+local tune_names = sorted_keys(tune)
+for _, name in ipairs(tune_names) do check_tune(name, tune[name]) end
 
 ---- candidates ----
 
@@ -292,12 +296,13 @@ local function launch(r, p)
     return result
 end
 
-local function describe(r, p, tune)
+local function describe(r, p, tune_text)
     local c = launch(r, p)
-    local lo, hi = head.m(r, p)
-    c.tune = tune
-    c.m_lo = whole("m", lo, 1, 1 << 30)
-    c.m_hi = whole("m", hi, c.m_lo, 1 << 30)
+    local lo, hi = 1, MAX_ROWS
+    if head.m then lo, hi = head.m(r, p) end
+    c.tune = tune_text
+    c.m_lo = whole("m", lo, 1, MAX_ROWS)
+    c.m_hi = whole("m", hi, 0, MAX_ROWS) -- below m_lo: for none of the rows asked for
     c.rank = call("rank", 0, r, p)
     if type(c.rank) ~= "number" or c.rank ~= c.rank then
         at_line(getinfo(head.rank, "S").linedefined, "rank: not a number")
@@ -314,13 +319,13 @@ local function strict_request(r)
 end
 
 -- Call visit(p, tune text) for each point, the last name varying fastest.
-local function each_point(visit, p, tune, depth)
+local function each_point(visit, p, texts, depth)
     local name = tune_names[depth]
-    if not name then return visit(p, concat(tune, " ")) end
-    for _, value in ipairs(head.tune[name]) do
+    if not name then return visit(p, concat(texts, " ")) end
+    for _, value in ipairs(tune[name]) do
         p[name] = value
-        tune[depth] = name .. "=" .. tostring(value)
-        each_point(visit, p, tune, depth + 1)
+        texts[depth] = name .. "=" .. tostring(value)
+        each_point(visit, p, texts, depth + 1)
     end
 end
 
@@ -330,22 +335,22 @@ local function candidates(r)
     local accepted, why = head.accepts(r)
     if not accepted then return nil, why and tostring(why) or "does not accept it" end
     local found, points, legal = {}, 0, 0
-    each_point(function(p, tune)
+    each_point(function(p, text_of_point)
         points = points + 1
         if points > MAX_POINTS then at_line(1, "more than %d tune points", MAX_POINTS) end
         if head.where and not head.where(r, p) then return end
         legal = legal + 1
-        local c = describe(r, p, tune)
-        if c.m_lo <= r.m_hi and c.m_hi >= r.m_lo then found[#found + 1] = c end
+        local c = describe(r, p, text_of_point)
+        if c.m_lo <= c.m_hi and c.m_lo <= r.m_hi and c.m_hi >= r.m_lo then found[#found + 1] = c end
     end, strict({}, "p"), {}, 1)
     if #found > 0 then return found end
     if legal == 0 then return nil, format("none of %d tune points is legal", points) end
     return nil, format("made for no row of M %d..%d", r.m_lo, r.m_hi)
 end
 
-local function render(r, tune, name)
+local function render(r, point, name)
     local p = strict({}, "p")
-    for key, value in string.gmatch(tune, "([%w_]+)=([%w_%-]+)") do
+    for key, value in string.gmatch(point, "([%w_]+)=([%w_%-]+)") do
         p[key] = tonumber(value) or value
     end
     body(strict_request(r), p, name, emit)

@@ -6,7 +6,7 @@
 #include "error.h"
 #include "numeric.h"
 
-enum { MAX_PLANES = 3 };
+enum { MAX_PLANES = 3, MAX_CHUNK = 64 };
 
 /* The bit planes of a code, low bits first. */
 struct planes {
@@ -25,7 +25,8 @@ static struct planes planes_of(int bits)
 
 static int chunk_of(enum layout_family family) { return family == FAMILY_X86 ? 32 : 64; }
 
-/* Bit position of code (row r of the tile, kc within the chunk) inside a plane of width w. */
+/* Bit position of code (row r of the tile, kc within the chunk) inside a plane of width w: the
+ * drawings of layout.h. */
 static size_t x86_bit(int w, int r, int kc)
 {
     const int fields = 8 / w, quad = kc / 4;
@@ -43,71 +44,81 @@ static size_t mma_bit(int w, int r, int kc)
     return (size_t)index * 32 + (size_t)(w * field + 16 * (in_step % 2));
 }
 
-/* A position in the codes section: which byte the tile's chunk starts at, and the rule inside it.
- */
-struct place {
-    size_t (*bit)(int w, int r, int kc);
-    size_t chunk_bytes, row_of_chunks; /* bytes of a chunk; chunks of a tile */
-    int chunk, r;
-    size_t tile;
+/* One row of the codes section. */
+struct row {
+    size_t chunk_bytes, first; /* bytes of a chunk; byte where the row's tile starts */
+    int chunk;                 /* codes of a chunk */
     struct planes planes;
+    /* Per plane, where each code of a chunk lies: looked up, because the rules above divide a lot. */
+    uint16_t bit[MAX_PLANES][MAX_CHUNK]; /* from the start of the chunk */
 };
 
-static struct place place_of(enum layout_family family, const struct scheme *s, int K, int n)
+static void row_open(struct row *row, enum layout_family family, const struct scheme *s, int K,
+                     int n)
 {
+    size_t (*const rule)(int, int, int) = family == FAMILY_X86 ? x86_bit : mma_bit;
     const int chunk = chunk_of(family);
-    return (struct place){
-        .bit = family == FAMILY_X86 ? x86_bit : mma_bit,
-        .chunk_bytes = (size_t)(LAYOUT_ROWS * chunk / 8 * s->bits),
-        .row_of_chunks = (size_t)((K + chunk - 1) / chunk),
-        .chunk = chunk,
-        .r = n % LAYOUT_ROWS,
-        .tile = (size_t)(n / LAYOUT_ROWS),
-        .planes = planes_of(s->bits),
-    };
+    const size_t chunks = (size_t)((K + chunk - 1) / chunk);
+    row->chunk = chunk;
+    row->planes = planes_of(s->bits);
+    row->chunk_bytes = (size_t)(LAYOUT_ROWS * chunk / 8 * s->bits);
+    row->first = (size_t)(n / LAYOUT_ROWS) * chunks * row->chunk_bytes;
+    size_t plane_bit = 0;
+    for (int j = 0; j < row->planes.count; j++) {
+        const int w = row->planes.width[j];
+        for (int kc = 0; kc < chunk; kc++)
+            row->bit[j][kc] = (uint16_t)(plane_bit + rule(w, n % LAYOUT_ROWS, kc));
+        plane_bit += (size_t)(LAYOUT_ROWS * chunk * w);
+    }
 }
 
-static size_t plane_bytes(const struct place *p, int w)
+/* The chunk that holds code k starts at this byte of the section. */
+static size_t row_chunk(const struct row *row, int k)
 {
-    return (size_t)(LAYOUT_ROWS * p->chunk / 8 * w);
+    return row->first + (size_t)(k / row->chunk) * row->chunk_bytes;
+}
+
+static void put_code(const struct row *row, uint8_t *chunk, int kc, unsigned code)
+{
+    for (int j = 0; j < row->planes.count; j++) {
+        const unsigned bit = row->bit[j][kc], w = (unsigned)row->planes.width[j];
+        chunk[bit / 8] = (uint8_t)(chunk[bit / 8] | (code & ((1u << w) - 1)) << bit % 8);
+        code >>= w;
+    }
+}
+
+static unsigned get_code(const struct row *row, const uint8_t *chunk, int kc)
+{
+    unsigned code = 0, shift = 0;
+    for (int j = 0; j < row->planes.count; j++) {
+        const unsigned bit = row->bit[j][kc], w = (unsigned)row->planes.width[j];
+        code |= (chunk[bit / 8] >> bit % 8 & ((1u << w) - 1)) << shift;
+        shift += w;
+    }
+    return code;
 }
 
 void layout_put_codes(enum layout_family family, const struct scheme *s, int K, void *codes, int n,
                       int k0, int count, const uint8_t *q)
 {
-    const struct place p = place_of(family, s, K, n);
-    for (int i = 0; i < count; i++) {
-        const int k = k0 + i;
-        const size_t chunk = p.tile * p.row_of_chunks + (size_t)(k / p.chunk);
-        uint8_t *plane = (uint8_t *)codes + chunk * p.chunk_bytes;
-        unsigned code = q[i];
-        for (int j = 0; j < p.planes.count; j++) {
-            const int w = p.planes.width[j];
-            const size_t bit = p.bit(w, p.r, k % p.chunk);
-            plane[bit / 8] = (uint8_t)(plane[bit / 8] | (code & ((1u << w) - 1)) << bit % 8);
-            code >>= w;
-            plane += plane_bytes(&p, w);
-        }
+    struct row row;
+    row_open(&row, family, s, K, n);
+    for (int k = k0, end = k0 + count; k < end;) {
+        uint8_t *chunk = (uint8_t *)codes + row_chunk(&row, k);
+        for (int kc = k % row.chunk; kc < row.chunk && k < end; kc++, k++)
+            put_code(&row, chunk, kc, q[k - k0]);
     }
 }
 
 void layout_get_codes(enum layout_family family, const struct scheme *s, int K, const void *codes,
                       int n, int k0, int count, uint8_t *q)
 {
-    const struct place p = place_of(family, s, K, n);
-    for (int i = 0; i < count; i++) {
-        const int k = k0 + i;
-        const size_t chunk = p.tile * p.row_of_chunks + (size_t)(k / p.chunk);
-        const uint8_t *plane = (const uint8_t *)codes + chunk * p.chunk_bytes;
-        unsigned code = 0, shift = 0;
-        for (int j = 0; j < p.planes.count; j++) {
-            const int w = p.planes.width[j];
-            const size_t bit = p.bit(w, p.r, k % p.chunk);
-            code |= (plane[bit / 8] >> bit % 8 & ((1u << w) - 1)) << shift;
-            shift += (unsigned)w;
-            plane += plane_bytes(&p, w);
-        }
-        q[i] = (uint8_t)code;
+    struct row row;
+    row_open(&row, family, s, K, n);
+    for (int k = k0, end = k0 + count; k < end;) {
+        const uint8_t *chunk = (const uint8_t *)codes + row_chunk(&row, k);
+        for (int kc = k % row.chunk; kc < row.chunk && k < end; kc++, k++)
+            q[k - k0] = (uint8_t)get_code(&row, chunk, kc);
     }
 }
 
@@ -250,11 +261,13 @@ void layout_dequant_row(enum layout_family family, const struct scheme *s,
         dequant_dense(family, s, w, n, row);
         return;
     }
+    enum { RUN = 512, STEP = 16 }; /* every group is a multiple of 16 */
+    uint8_t q[RUN];
     const int group = s->group == GROUP_ROW ? w->K : s->group;
-    for (int k = 0; k < w->K; k += 16) { /* 16 at a time: every group is a multiple of that */
-        uint8_t q[16];
-        const int count = w->K - k < 16 ? w->K - k : 16;
-        layout_get_codes(family, s, w->K, w->codes, n, k, count, q);
-        dequant_group(s, w, n, k / group, q, count, row + k);
+    for (int k = 0; k < w->K; k += STEP) {
+        const int left = w->K - k;
+        if (k % RUN == 0)
+            layout_get_codes(family, s, w->K, w->codes, n, k, left < RUN ? left : RUN, q);
+        dequant_group(s, w, n, k / group, q + k % RUN, left < STEP ? left : STEP, row + k);
     }
 }

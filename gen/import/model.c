@@ -297,7 +297,7 @@ static void explain_groups(const struct model *m, const struct speaker *s)
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
         for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
             const int seen = (w > 0 && widths[w] == widths[0]) || (w > 1 && widths[w] == widths[1]);
-            if (!seen && widths[w] % groups[i] != 0)
+            if (!seen && widths[w] > groups[i] && widths[w] % groups[i] != 0)
                 say(s, "group %d does not divide K = %d: of %d groups the last one is short",
                     groups[i], widths[w], widths[w] / groups[i] + 1);
         }

@@ -288,6 +288,26 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
         return v;
     }
 
+    /* Pair 2 i (second 0: row g) or 2 i + 1 (1: row g + 8) of a lane as plain 16-bit integers, from
+     * the words of a tile chunk in global memory. */
+    QK u32 plain(const u32 *words, int lane, int i, int second)
+    {
+        u32 v = 0;
+        int first = 0, base = 0;
+#pragma unroll
+        for (int width = 8; width > 0; width /= 2) {
+            if (!(BITS & width)) continue;
+            const int j = i * width / 8; /* both rows are in one word, the second one behind */
+            const u32 word = words[first * 32 + (width < 4 ? lane * width + j
+                                                           : j / 4 * 128 + lane * 4 + j % 4)];
+            v |= (word >> (2 * i * width % 16 + width * second) & qk_twice((1u << width) - 1)) << base;
+            first += width;
+            base += width;
+        }
+        return v;
+    }
+
+    /* The codes of a pair less their zero point, as numbers. */
     QK u32 integer(u32 v, const u32 *bias, int o)
     {
         if constexpr (HALF) return qk_fma2(qk_f16(), v, qk_twice(0x3c00u - (o << 10)), bias[o / BITS]);

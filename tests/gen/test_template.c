@@ -179,7 +179,7 @@ static void candidates_are_ranked(void **state)
     assert_int_equal(count, 2); /* 2048 threads are refused by where() */
     assert_string_equal(c[0].record.tune, "threads=128");
     assert_string_equal(c[1].record.tune, "threads=64");
-    assert_int_equal(c[0].record.rank, -128);
+    assert_int_equal(c[0].record.rank, -128000);
     assert_string_equal(c[0].record.symbol, "qk_add_add_f16_threads128");
     assert_string_equal(c[0].record.template_, "cuda/add");
     assert_string_equal(c[0].record.arch, "sm_80");
@@ -281,7 +281,7 @@ static void errors_name_the_line(void **state)
     expect_error("smem = function() return 1 << 20 end,", "", 0, "smem: 1048576 bytes, sm_89 has");
     expect_error("block = function() return {32, 64} end,", "", 0, "2048 threads");
     expect_error("grid = function() return 'Q/3' end,", "", 0, "'Q' is none of");
-    expect_error("m = function() return 8, 1 end,", "", 8, "m: 1 is no whole number in 8..");
+    expect_error("m = function() return 0, 1 end,", "", 8, "m: 0 is no whole number in 1..");
     expect_error("rank = function() return 'x' end,", "", 8, "rank: not a number");
     expect_error("tune = 3,", "", 0, "'tune' is a number");
     expect_error("tune = { a = {} },", "", 0, "tune.a: expected a list");

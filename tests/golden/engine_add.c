@@ -1,5 +1,5 @@
 /* Made by qgen from templates/x86/add.c.in.
- *   request  add.f32, M 1..4096
+ *   request  add.f32
  *   arch     x86-64-v3
  *   tune     unroll=4 */
 #include "kernel_abi.h"

@@ -1,5 +1,5 @@
 /* Made by qgen from templates/cuda/add.cu.in.
- *   request  add.f16, M 1..4096
+ *   request  add.f16
  *   arch     sm_89
  *   tune     threads=128 */
 #include "helpers.cuh"

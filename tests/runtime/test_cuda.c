@@ -177,11 +177,7 @@ static void arch_is_exact_or_below(void **state)
         int major, minor;
         const char *arch;
     } cases[] = {
-        {7,  5, "sm_75" },
-        {8,  7, "sm_86" },
-        {8,  9, "sm_89" },
-        {9,  0, "sm_90a"},
-        {12, 1, "sm_120"},
+        {7, 5, "sm_75"}, {8, 7, "sm_86"}, {8, 9, "sm_89"}, {9, 0, "sm_90a"}, {12, 1, "sm_120"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fake->major = cases[i].major, fake->minor = cases[i].minor;

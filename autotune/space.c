@@ -1,2 +1,0 @@
-/* space.c -- the candidates of a request */
-typedef int space_unit;

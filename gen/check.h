@@ -1,0 +1,54 @@
+/* check.h -- whether a kernel computes what ref computes
+ *
+ * Why: no kernel is timed, stored or shipped before it agrees with the plain-loop definition of its
+ * op.  A kernel runs over a grid of shapes (odd N, tails of K, groups that do not divide K, both ends
+ * of its range of M, rows longer than their data) with two kinds of input:
+ *   exact    numbers whose products and sums are representable: results must be equal in every bit
+ *   random   results must lie within the bound of check_bound()
+ * Outputs start as NaN; every buffer lies between guard bytes, and whatever the op does not write,
+ * padding and guards included, must be as it was.
+ * Everything goes through the device's table (runtime/device.h), so the same cases run on any
+ * device.
+ */
+#ifndef QGEN_CHECK_H
+#define QGEN_CHECK_H
+
+#include "device.h"
+
+enum { CHECK_KERNEL_BYTES = 192, CHECK_TEXT_BYTES = 256 };
+
+/* One disagreement. */
+struct check_finding {
+    char kernel[CHECK_KERNEL_BYTES]; /* request, arch, tune point */
+    char text[CHECK_TEXT_BYTES];     /* the case and its numbers */
+};
+
+struct check_report {
+    int checked, failed, cases; /* kernels, kernels with a finding, cases run */
+    struct check_finding *findings;
+    size_t finding_count;
+};
+
+struct checker;
+
+/* Checks kernels on `device`; both must stay open.  Opens a ref device of its own. */
+qrt_status check_open(struct qrt_device *device, struct checker **out);
+void check_close(struct checker *c);
+
+/* Load the entry's kernel, run its cases, unload it.  Findings are added to the report; a status
+ * other than QRT_OK means that the device failed, not that the kernel is wrong. */
+qrt_status check_entry(struct checker *c, const struct entry *e, struct check_report *report);
+
+/* Check ref itself and the layouts: linear and embed over matrices packed for each family, against
+ * sums over the unpacked values.  One "kernel" of the report is one op, scheme and family. */
+qrt_status check_ref(struct qrt_device *ref, const struct scheme *s, struct check_report *report);
+
+void check_report_free(struct check_report *r);
+
+/* Largest error of one output value: |got - ref| <= relative * |ref| + of_rms * (rms of all ref). */
+struct check_bound {
+    double relative, of_rms;
+};
+struct check_bound check_bound(const struct op_desc *desc);
+
+#endif

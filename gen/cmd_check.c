@@ -1,0 +1,212 @@
+/* cmd_check.c -- qgen check: runs stored kernels against ref, or ref against unpacked weights */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "check.h"
+#include "cli.h"
+#include "error.h"
+#include "store.h"
+
+static const char *arch_name, *scheme_text, *device_name, *kernel_folder;
+static const struct cli_option options[] = {
+    {"arch", 'a', CLI_STRING, &arch_name, "A", "only kernels made for this arch", 0, 0},
+    {"scheme", 's', CLI_STRING, &scheme_text, "S", "only kernels of this weight scheme", 0, 0},
+    {"device", 'd', CLI_STRING, &device_name, "D", "ref, cpu (default), cuda:N", 0, 0},
+    {"kernels", 'k', CLI_STRING, &kernel_folder, "DIR",
+     "a folder of `qgen build --out` instead of the store", 0, 0},
+    {.name = NULL},
+};
+static const struct cli_spec spec = {
+    .usage = "check [--arch A] [--scheme S] [--device ref|cpu|cuda:N] [--kernels DIR]",
+    .about =
+        "Runs kernels over a grid of shapes and compares them with ref, the plain-loop definition\n"
+        "of every op: exact inputs must agree in every bit, random ones within a bound; nothing\n"
+        "outside of an op's outputs may be written.  With --device ref it checks ref itself, and\n"
+        "the weight layouts, against sums over unpacked weights; no kernel is needed for that.",
+    .examples = "  qgen check                         the stored kernels that this processor runs\n"
+                "  qgen check --device ref            the definition and the layouts\n"
+                "  qgen check --scheme w4g128 --format json",
+    .options = options,
+};
+
+/* What a check is about. */
+struct job {
+    struct cli cli;
+    const struct arch *arch; /* NULL: any */
+    struct scheme scheme;
+    int has_scheme;
+    qrt *rt;
+    qrt_device *device;
+    struct checker *checker;
+    struct check_report report;
+    struct cli_progress progress;
+    qrt_status status; /* what stopped a visit */
+};
+
+/* ---- which kernels ---- */
+
+static int has_weight(const struct op_desc *d) { return d->op == OP_LINEAR || d->op == OP_EMBED; }
+
+static int is_wanted(const struct job *j, const struct entry *e)
+{
+    const struct arch *built = arch_find(e->record.arch);
+    qrt_device_info info;
+    qrt_device_info_get(j->device, &info);
+    const struct arch *here = arch_find(info.arch);
+    if (!built || !here || !arch_runs_on(built, here)) return 0;
+    if (j->arch && j->arch != built) return 0;
+    return !j->has_scheme ||
+           (has_weight(&e->record.desc) && scheme_equal(&e->record.desc.weight, &j->scheme));
+}
+
+static int visit(void *user, const struct entry *e)
+{
+    struct job *j = user;
+    if (!is_wanted(j, e)) return 0;
+    j->status = check_entry(j->checker, e, &j->report);
+    cli_progress_update(&j->progress, j->report.checked);
+    return j->status != QRT_OK;
+}
+
+/* ---- where they come from ---- */
+
+static int is_entry_file(const struct dirent *file)
+{
+    const size_t length = strlen(file->d_name);
+    return length > 4 && strcmp(file->d_name + length - 4, ".qk1") == 0;
+}
+
+static qrt_status read_entry(const char *path, void **bytes, struct entry *e)
+{
+    struct stat st;
+    FILE *f = fopen(path, "rbe");
+    if (!f || fstat(fileno(f), &st) != 0 || (size_t)st.st_size > ENTRY_MAX_BYTES) {
+        if (f) fclose(f);
+        return error_set(QRT_E_IO, "%s: not a readable kernel file", path);
+    }
+    *bytes = malloc((size_t)st.st_size + 1);
+    const size_t got = *bytes ? fread(*bytes, 1, (size_t)st.st_size, f) : 0;
+    fclose(f);
+    if (!*bytes) return error_set(QRT_E_MEMORY, "%s: no %lld bytes", path, (long long)st.st_size);
+    const qrt_status status = entry_parse(*bytes, got, e);
+    if (status == QRT_OK) return QRT_OK;
+    free(*bytes);
+    return error_context(status, "%s", path);
+}
+
+static qrt_status each_of_folder(struct job *j, const char *folder)
+{
+    struct dirent **file;
+    const int count = scandir(folder, &file, is_entry_file, alphasort);
+    if (count < 0) return error_set(QRT_E_IO, "%s: not a readable folder", folder);
+    qrt_status status = QRT_OK;
+    for (int i = 0; i < count; i++) {
+        char path[4096];
+        void *bytes = NULL;
+        struct entry e;
+        snprintf(path, sizeof path, "%.3000s/%.300s", folder, file[i]->d_name);
+        free(file[i]);
+        if (status != QRT_OK) continue;
+        status = read_entry(path, &bytes, &e);
+        if (status != QRT_OK) continue;
+        if (visit(j, &e)) status = j->status;
+        free(bytes);
+    }
+    free(file);
+    return status;
+}
+
+static qrt_status each_of_store(struct job *j)
+{
+    struct store *store = NULL;
+    TRY(store_open(NULL, &store));
+    const qrt_status status = store_each(store, visit, j);
+    store_close(store);
+    return status != QRT_OK ? status : j->status;
+}
+
+/* ---- running ---- */
+
+/* What ref is checked with unless a scheme is asked for: every width of codes, and each kind of
+ * group, scale and zero. */
+static const char *const ref_schemes[] = {
+    "w2g16",  "w2g32m.k", "w3g128z",  "w4g32",  "w4g32m",  "w4g64z.bf16",
+    "w4g128", "w4gc.f32", "w4g32m.k", "w5g32m", "w6g16.k", "w7g128.bf16",
+    "w8g32",  "w8gcz",    "f32",      "f16",    "bf16",
+};
+
+static qrt_status check_definition(struct job *j)
+{
+    if (j->has_scheme) return check_ref(j->device, &j->scheme, &j->report);
+    for (size_t i = 0; i < sizeof ref_schemes / sizeof *ref_schemes; i++) {
+        struct scheme s;
+        TRY(scheme_parse(ref_schemes[i], &s));
+        TRY(check_ref(j->device, &s, &j->report));
+        cli_progress_update(&j->progress, j->report.checked);
+    }
+    return QRT_OK;
+}
+
+static qrt_status read_request(struct job *j)
+{
+    if (scheme_text) TRY(scheme_parse(scheme_text, &j->scheme));
+    j->has_scheme = scheme_text != NULL;
+    if (!arch_name) return QRT_OK;
+    j->arch = arch_find(arch_name);
+    if (!j->arch)
+        return error_set(QRT_E_ARCH, "arch '%s' is unknown; `qgen targets` lists them", arch_name);
+    return QRT_OK;
+}
+
+static qrt_status run(struct job *j)
+{
+    const char *name = device_name ? device_name : "cpu";
+    TRY(read_request(j));
+    TRY(qrt_open(NULL, &j->rt));
+    TRY(qrt_device_open(j->rt, name, &j->device));
+    cli_progress_start(&j->progress, &j->cli, "check", "kernels", 0);
+    if (strcmp(name, "ref") == 0) return check_definition(j);
+    TRY(check_open(j->device, &j->checker));
+    return kernel_folder ? each_of_folder(j, kernel_folder) : each_of_store(j);
+}
+
+static void print_json(const struct job *j)
+{
+    json_t *findings = json_array();
+    for (size_t i = 0; i < j->report.finding_count; i++)
+        json_array_append_new(findings, json_pack("{ssss}", "kernel", j->report.findings[i].kernel,
+                                                  "text", j->report.findings[i].text));
+    cli_json(json_pack("{sisisiso}", "checked", j->report.checked, "failed", j->report.failed,
+                       "cases", j->report.cases, "findings", findings),
+             "qgen.check/1");
+}
+
+static void print_text(const struct job *j)
+{
+    for (size_t i = 0; i < j->report.finding_count; i++)
+        printf("%s\n    %s\n", j->report.findings[i].kernel, j->report.findings[i].text);
+    printf("%d checked in %d cases, %d failed\n", j->report.checked, j->report.cases,
+           j->report.failed);
+}
+
+int cmd_check(int argc, char **argv)
+{
+    struct job j = {.status = QRT_OK};
+    const int over = cli_parse(&spec, argc, argv, &j.cli);
+    if (over) return over - 1;
+    const qrt_status status = run(&j);
+    cli_progress_end(&j.progress);
+    if (status == QRT_OK) (j.cli.json ? print_json : print_text)(&j);
+    if (status == QRT_OK && j.report.checked == 0)
+        cli_note("no kernel was there to check; `qgen build --arch native` makes some");
+    const int failed = j.report.failed > 0;
+    check_report_free(&j.report);
+    check_close(j.checker);
+    qrt_device_close(j.device);
+    qrt_close(j.rt);
+    if (status != QRT_OK) return cli_fail(status);
+    return failed ? EXIT_CHECK : EXIT_DONE;
+}

@@ -1,0 +1,46 @@
+/* engine.h -- a model, a device, and the kernels that the one needs on the other
+ *
+ * What `run`, `eval` and others do first: a model file that is not packed is packed into the cache
+ * (model_cache.h); kernels that the model needs come from the store or are generated now.
+ * Owns: all it opens; engine_close() in the end.
+ */
+#ifndef QGEN_ENGINE_H
+#define QGEN_ENGINE_H
+
+#include "cli.h"
+#include "qrt.h"
+
+struct engine_options {
+    const char *model;  /* path */
+    const char *device; /* as for qrt_device_open(); NULL: "cpu" */
+    int threads;        /* of the cpu; 0: one per processor */
+    int max_m;          /* rows in one pass; 0: 256 */
+    int offline;        /* a kernel that is not stored is QRT_E_KERNEL with the command to run */
+    const struct cli *cli;
+};
+
+struct engine {
+    qrt *rt;
+    qrt_device *device;
+    qrt_model *model;
+    qrt_model_info model_info;
+    qrt_device_info device_info;
+    int max_m;
+    int compiled, reused; /* kernels */
+};
+
+/* On failure nothing stays open. */
+qrt_status engine_open(const struct engine_options *options, struct engine *out);
+void engine_close(struct engine *e);
+
+/* A session for `context` positions; 0: the default. */
+qrt_status engine_session(const struct engine *e, int context, qrt_session **out);
+
+/* Token ids of a text, in front of it bos when `start` is set and the model wants it; free() *ids. */
+qrt_status engine_tokenize(const struct engine *e, const char *text, size_t bytes,
+                           int parse_special, int start, int **ids, size_t *count);
+
+/* Token ids from a text file: decimal numbers between white space, commas or brackets. */
+qrt_status engine_read_ids(const struct engine *e, const char *path, int **ids, size_t *count);
+
+#endif

@@ -1,0 +1,485 @@
+/* pipeline.c -- from requests to kernels: enumerate, choose, render, look up or compile, store */
+#include "pipeline.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cc.h"
+#include "cubin.h"
+#include "error.h"
+#include "key.h"
+#include "nvrtc.h"
+#include "unit.h"
+
+enum { MAX_JOBS = 64, MESSAGE_BYTES = 512 };
+
+/* One row is a matrix-vector product; up to 8 fill the narrow side of an mma; then the tiles. */
+static const struct pipeline_range ranges[] = {
+    {1, 1}, {2, 8}, {9, 16}, {17, 32}, {33, 64}, {65, 128}, {129, PIPELINE_M_MAX},
+};
+enum { RANGE_COUNT = sizeof ranges / sizeof *ranges };
+
+struct pipeline {
+    struct pipeline_options options;
+    struct template_set *templates;
+    struct store *store;
+    struct nvrtc *nvrtc; /* NULL until the first request for a GPU */
+    struct cc *cc;       /* NULL until the first request for x86 */
+};
+
+/* A kernel on its way. */
+struct job {
+    struct candidate candidate;
+    struct unit unit;
+    uint8_t key[ENTRY_KEY_BYTES];
+    struct pipeline_kernel kernel;
+    qrt_status status;
+    char message[MESSAGE_BYTES];
+    char store_problem[256];
+};
+
+struct jobs {
+    struct job *items;
+    size_t count, capacity;
+};
+
+const struct pipeline_range *pipeline_ranges(size_t *count)
+{
+    *count = RANGE_COUNT;
+    return ranges;
+}
+
+/* ---- opening ---- */
+
+qrt_status pipeline_open(const struct pipeline_options *options, struct pipeline **out)
+{
+    struct pipeline *p = calloc(1, sizeof *p);
+    if (!p) return error_set(QRT_E_MEMORY, "pipeline: no memory");
+    p->options = *options;
+    qrt_status status = template_set_open(options->templates, &p->templates);
+    if (status == QRT_OK) status = store_open(options->store, &p->store);
+    if (status == QRT_OK)
+        *out = p;
+    else
+        pipeline_close(p);
+    return status;
+}
+
+void pipeline_close(struct pipeline *p)
+{
+    if (!p) return;
+    nvrtc_close(p->nvrtc);
+    cc_close(p->cc);
+    store_close(p->store);
+    template_set_close(p->templates);
+    free(p);
+}
+
+static qrt_status need_compiler(struct pipeline *p, const struct arch *arch)
+{
+    if (arch->kind == ARCH_SM) return p->nvrtc ? QRT_OK : nvrtc_open(&p->nvrtc);
+    return p->cc ? QRT_OK : cc_open(&p->cc);
+}
+
+/* ---- choosing ---- */
+
+static void jobs_free(struct jobs *jobs)
+{
+    for (size_t i = 0; i < jobs->count; i++) {
+        unit_free(&jobs->items[i].unit);
+        free(jobs->items[i].kernel.bytes);
+    }
+    free(jobs->items);
+}
+
+/* Two texts that are the same kernel but for the rows it was chosen for. */
+static int is_same_kernel(const struct job *a, const struct job *b)
+{
+    struct entry_record x = a->candidate.record, y = b->candidate.record;
+    x.m_lo = y.m_lo = x.m_hi = y.m_hi = 0;
+    x.rank = y.rank = 0;
+    return memcmp(&x, &y, sizeof x) == 0 && a->unit.rendering.bytes == b->unit.rendering.bytes &&
+           memcmp(a->unit.rendering.text, b->unit.rendering.text, a->unit.rendering.bytes) == 0;
+}
+
+/* Widen a job from `first` on that has the same text and ends where `job` begins. */
+static int merge(struct jobs *jobs, size_t first, const struct job *job)
+{
+    for (size_t i = first; i < jobs->count; i++) {
+        struct entry_record *r = &jobs->items[i].candidate.record;
+        if (r->m_hi + 1 != job->candidate.record.m_lo) continue;
+        if (!is_same_kernel(&jobs->items[i], job)) continue;
+        r->m_hi = job->candidate.record.m_hi;
+        if (job->candidate.record.rank < r->rank) r->rank = job->candidate.record.rank;
+        return 1;
+    }
+    return 0;
+}
+
+static qrt_status add_job(struct pipeline *p, struct jobs *jobs, size_t first,
+                          const struct candidate *c, int lo, int hi)
+{
+    struct job job = {.candidate = *c};
+    job.candidate.record.m_lo = lo;
+    job.candidate.record.m_hi = hi;
+    if (jobs->count == jobs->capacity) {
+        const size_t capacity = jobs->capacity ? 2 * jobs->capacity : 64;
+        struct job *items = realloc(jobs->items, capacity * sizeof *items);
+        if (!items) return error_set(QRT_E_MEMORY, "pipeline: no memory for %zu kernels", capacity);
+        jobs->items = items;
+        jobs->capacity = capacity;
+    }
+    TRY(unit_make(p->templates, &job.candidate, &job.unit));
+    if (merge(jobs, first, &job))
+        unit_free(&job.unit);
+    else
+        jobs->items[jobs->count++] = job;
+    return QRT_OK;
+}
+
+static int max_of(int a, int b) { return a > b ? a : b; }
+static int min_of(int a, int b) { return a < b ? a : b; }
+
+/* The best kernels for lo..hi: those made for all of it, else whoever reaches furthest from lo on.
+ * `covered` gets the last row that has one. */
+static qrt_status choose_from(struct pipeline *p, struct jobs *jobs, size_t first,
+                              const struct candidate *c, size_t count, int lo, int hi, int *covered)
+{
+    int left = max_of(p->options.top, 1), furthest = 0;
+    for (size_t i = 0; i < count; i++)
+        if (c[i].record.m_lo <= lo) furthest = max_of(furthest, min_of(hi, c[i].record.m_hi));
+    *covered = furthest;
+    for (size_t i = 0; i < count && left > 0 && furthest >= lo; i++) {
+        if (c[i].record.m_lo > lo || c[i].record.m_hi < furthest) continue;
+        TRY(add_job(p, jobs, first, &c[i], lo, furthest));
+        left--;
+    }
+    return QRT_OK;
+}
+
+/* The request for one of the fixed ranges; `wanted`: the caller asked for rows of it. */
+static qrt_status choose_range(struct pipeline *p, struct jobs *jobs, size_t first,
+                               const struct request *request, const struct pipeline_range *range,
+                               int wanted)
+{
+    struct request r = *request;
+    struct candidate *candidates;
+    size_t count;
+    r.m_lo = range->lo;
+    r.m_hi = range->hi;
+    qrt_status status = template_candidates(p->templates, &r, &candidates, &count);
+    if (status == QRT_E_SCHEME && !wanted) return QRT_OK;
+    TRY(status);
+    for (int lo = range->lo; lo <= range->hi && status == QRT_OK;) {
+        int covered = 0;
+        status = choose_from(p, jobs, first, candidates, count, lo, range->hi, &covered);
+        if (status == QRT_OK && covered < lo) {
+            char name[OP_NAME_BYTES];
+            op_desc_name(&r.desc, name);
+            if (wanted)
+                status = error_set(QRT_E_SCHEME, "%s on %s: no template is made for M = %d", name,
+                                   r.arch->name, lo);
+            break;
+        }
+        lo = covered + 1;
+    }
+    free(candidates);
+    return status;
+}
+
+static int overlaps(int lo, int hi, const struct request *r)
+{
+    return lo <= r->m_hi && hi >= r->m_lo;
+}
+
+/* All ranges are looked at, so that what is merged does not depend on the rows asked for. */
+static qrt_status choose(struct pipeline *p, struct jobs *jobs, const struct request *request)
+{
+    const size_t first = jobs->count;
+    for (size_t i = 0; i < RANGE_COUNT; i++)
+        TRY(choose_range(p, jobs, first, request, &ranges[i],
+                         overlaps(ranges[i].lo, ranges[i].hi, request)));
+    size_t kept = first;
+    for (size_t i = first; i < jobs->count; i++) {
+        const struct entry_record *r = &jobs->items[i].candidate.record;
+        if (overlaps(r->m_lo, r->m_hi, request))
+            jobs->items[kept++] = jobs->items[i];
+        else
+            unit_free(&jobs->items[i].unit);
+    }
+    jobs->count = kept;
+    return QRT_OK;
+}
+
+/* ---- keys ---- */
+
+static void make_key(const struct pipeline *p, struct job *job)
+{
+    const struct unit *u = &job->unit;
+    const int is_sm = u->arch->kind == ARCH_SM;
+    struct key k;
+    key_begin(&k);
+    key_add_text(&k, "format", "qgen kernel 1");
+    key_add_text(&k, "arch", u->arch->name);
+    key_add_text(&k, "compiler", is_sm ? nvrtc_identity(p->nvrtc) : cc_identity(p->cc));
+    key_add_text(&k, "options", is_sm ? nvrtc_options() : cc_options());
+    key_add(&k, "record", &job->candidate.record, sizeof job->candidate.record);
+    key_add(&k, "text", u->rendering.text, u->rendering.bytes);
+    for (int i = 0; i < u->includes; i++) key_add_text(&k, u->include_name[i], u->include_text[i]);
+    key_end(&k, job->key);
+}
+
+/* Requests may ask for the same kernel twice: the first one stays. */
+static void drop_repeated(struct jobs *jobs)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < jobs->count; i++) {
+        size_t j = 0;
+        while (j < kept && memcmp(jobs->items[j].key, jobs->items[i].key, ENTRY_KEY_BYTES) != 0)
+            j++;
+        if (j < kept)
+            unit_free(&jobs->items[i].unit);
+        else
+            jobs->items[kept++] = jobs->items[i];
+    }
+    jobs->count = kept;
+}
+
+/* ---- making one kernel, on a thread ---- */
+
+static qrt_status check_cubin(const struct job *job, const struct cubin *c)
+{
+    const struct entry_record *r = &job->candidate.record;
+    const uint32_t threads = r->block[0] * r->block[1] * r->block[2];
+    const size_t arguments = op_args_bytes((enum op)r->desc.op);
+    if (c->param_bytes != arguments)
+        return error_set(QRT_E_COMPILE,
+                         "%s: the kernel takes %u bytes of arguments, the op's struct has %zu",
+                         job->unit.origin, c->param_bytes, arguments);
+    if (c->max_threads > 0 && threads > c->max_threads)
+        return error_set(QRT_E_COMPILE, "%s: block gives %u threads, __launch_bounds__ %u",
+                         job->unit.origin, threads, c->max_threads);
+    if ((uint64_t)c->smem_bytes + r->smem_bytes > (uint64_t)job->unit.arch->smem_sm_bytes)
+        return error_set(
+            QRT_E_COMPILE, "%s: %u bytes of static and %u of dynamic shared memory, %s has %d",
+            job->unit.origin, c->smem_bytes, r->smem_bytes, r->arch, job->unit.arch->smem_sm_bytes);
+    return QRT_OK;
+}
+
+static qrt_status read_resources(struct job *job, const struct unit_image *image)
+{
+    struct entry_record *r = &job->candidate.record;
+    if (job->unit.arch->kind != ARCH_SM) return QRT_OK;
+    struct cubin *c = malloc(sizeof *c);
+    if (!c) return error_set(QRT_E_MEMORY, "cubin: no memory");
+    qrt_status status = cubin_read(image->image, image->image_bytes, r->symbol, c);
+    if (status == QRT_OK) status = check_cubin(job, c);
+    if (status == QRT_OK) {
+        r->regs = c->regs;
+        r->stack_bytes = c->stack_bytes;
+        r->smem_static_bytes = c->smem_bytes;
+    }
+    free(c);
+    return status;
+}
+
+static qrt_status make_entry(struct job *job, const struct unit_image *image)
+{
+    TRY(read_resources(job, image));
+    struct entry e = {.record = job->candidate.record};
+    memcpy(e.key, job->key, sizeof e.key);
+    e.part[ENTRY_IMAGE].data = image->image;
+    e.part[ENTRY_IMAGE].bytes = image->image_bytes;
+    e.part[ENTRY_PTX].data = image->ptx;
+    e.part[ENTRY_PTX].bytes = image->ptx_bytes;
+    e.part[ENTRY_SOURCE].data = job->unit.rendering.text;
+    e.part[ENTRY_SOURCE].bytes = job->unit.rendering.bytes;
+    return entry_serialize(&e, &job->kernel.bytes, &job->kernel.count);
+}
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static qrt_status compile(const struct pipeline *p, struct job *job)
+{
+    struct unit_image image = {0};
+    const double start = seconds_now();
+    if (job->unit.arch->kind == ARCH_SM)
+        TRY(nvrtc_compile(p->nvrtc, &job->unit, &image));
+    else
+        TRY(cc_compile(p->cc, &job->unit, &image));
+    const qrt_status status = make_entry(job, &image);
+    unit_image_free(&image);
+    job->kernel.seconds = seconds_now() - start;
+    return status;
+}
+
+static qrt_status make_kernel(const struct pipeline *p, struct job *job)
+{
+    struct pipeline_kernel *k = &job->kernel;
+    TRY(store_get(p->store, job->key, &k->bytes, &k->count, &k->reused));
+    if (!k->reused) {
+        if (p->options.offline)
+            return error_set(QRT_E_KERNEL,
+                             "%s is not in the store %s, and --offline forbids to "
+                             "make it; run the same command without --offline",
+                             job->candidate.record.symbol, store_folder(p->store));
+        TRY(compile(p, job));
+        /* A store that cannot be written costs the next run time, this one nothing. */
+        if (store_put(p->store, job->key, k->bytes, k->count) != QRT_OK)
+            snprintf(job->store_problem, sizeof job->store_problem, "%.255s", qrt_message());
+    }
+    return entry_parse(k->bytes, k->count, &k->entry);
+}
+
+/* ---- all kernels, on all processors ---- */
+
+struct pool {
+    const struct pipeline *pipeline;
+    struct jobs *jobs;
+    pthread_mutex_t lock;
+    pthread_cond_t progressed;
+    size_t next, done; /* under lock */
+};
+
+static void *work(void *user)
+{
+    struct pool *pool = user;
+    pthread_mutex_lock(&pool->lock);
+    while (pool->next < pool->jobs->count) {
+        struct job *job = &pool->jobs->items[pool->next++];
+        pthread_mutex_unlock(&pool->lock);
+        job->status = make_kernel(pool->pipeline, job);
+        if (job->status != QRT_OK) snprintf(job->message, sizeof job->message, "%s", qrt_message());
+        pthread_mutex_lock(&pool->lock);
+        pool->done++;
+        pthread_cond_signal(&pool->progressed);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+static int worker_count(const struct pipeline *p, size_t jobs)
+{
+    cpu_set_t usable;
+    int count = p->options.jobs;
+    if (count <= 0) count = sched_getaffinity(0, sizeof usable, &usable) ? 1 : CPU_COUNT(&usable);
+    if (count > MAX_JOBS) count = MAX_JOBS;
+    return jobs < (size_t)count ? (int)jobs : count;
+}
+
+static void report(const struct pipeline *p, size_t done, size_t total)
+{
+    if (p->options.progress) p->options.progress(p->options.user, done, total);
+}
+
+static qrt_status run_pool(const struct pipeline *p, struct jobs *jobs)
+{
+    struct pool pool = {.pipeline = p, .jobs = jobs};
+    pthread_t threads[MAX_JOBS];
+    int started = 0;
+    const int wanted = worker_count(p, jobs->count);
+    pthread_mutex_init(&pool.lock, NULL);
+    pthread_cond_init(&pool.progressed, NULL);
+    report(p, 0, jobs->count);
+    while (started < wanted && pthread_create(&threads[started], NULL, work, &pool) == 0) started++;
+    if (started == 0) work(&pool);
+    pthread_mutex_lock(&pool.lock);
+    while (pool.done < jobs->count) {
+        pthread_cond_wait(&pool.progressed, &pool.lock);
+        const size_t done = pool.done;
+        pthread_mutex_unlock(&pool.lock);
+        report(p, done, jobs->count);
+        pthread_mutex_lock(&pool.lock);
+    }
+    pthread_mutex_unlock(&pool.lock);
+    for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    pthread_cond_destroy(&pool.progressed);
+    pthread_mutex_destroy(&pool.lock);
+    return QRT_OK;
+}
+
+/* The first failure by order, whichever thread met one first in time. */
+static qrt_status first_failure(const struct jobs *jobs)
+{
+    size_t failed = 0;
+    const struct job *first = NULL;
+    for (size_t i = 0; i < jobs->count; i++) {
+        if (jobs->items[i].status == QRT_OK) continue;
+        if (failed++ == 0) first = &jobs->items[i];
+    }
+    if (!first) return QRT_OK;
+    if (failed == 1) return error_set(first->status, "%s", first->message);
+    return error_set(first->status, "%s [%zu of %zu kernels failed, this is the first]",
+                     first->message, failed, jobs->count);
+}
+
+static qrt_status hand_out(struct jobs *jobs, struct pipeline_result *out)
+{
+    struct pipeline_result r = {.count = jobs->count};
+    r.kernels = calloc(jobs->count ? jobs->count : 1, sizeof *r.kernels);
+    if (!r.kernels) return error_set(QRT_E_MEMORY, "pipeline: no memory for the results");
+    for (size_t i = 0; i < jobs->count; i++) {
+        struct job *job = &jobs->items[i];
+        r.kernels[i] = job->kernel;
+        job->kernel.bytes = NULL;
+        r.reused += (size_t)r.kernels[i].reused;
+        if (!r.store_problem[0] && job->store_problem[0])
+            memcpy(r.store_problem, job->store_problem, sizeof r.store_problem);
+    }
+    r.compiled = r.count - r.reused;
+    *out = r;
+    return QRT_OK;
+}
+
+qrt_status pipeline_make(struct pipeline *p, const struct request *requests, size_t count,
+                         struct pipeline_result *out)
+{
+    struct jobs jobs = {0};
+    qrt_status status = QRT_OK;
+    for (size_t i = 0; i < count && status == QRT_OK; i++) {
+        const size_t first = jobs.count;
+        status = need_compiler(p, requests[i].arch);
+        if (status == QRT_OK) status = choose(p, &jobs, &requests[i]);
+        for (size_t j = first; j < jobs.count && status == QRT_OK; j++) make_key(p, &jobs.items[j]);
+    }
+    if (status == QRT_OK) {
+        drop_repeated(&jobs);
+        status = run_pool(p, &jobs);
+    }
+    if (status == QRT_OK) status = first_failure(&jobs);
+    if (status == QRT_OK) status = hand_out(&jobs, out);
+    jobs_free(&jobs);
+    return status;
+}
+
+void pipeline_result_free(struct pipeline_result *r)
+{
+    for (size_t i = 0; i < r->count; i++) free(r->kernels[i].bytes);
+    free(r->kernels);
+    memset(r, 0, sizeof *r);
+}
+
+qrt_status pipeline_ensure(struct pipeline *p, const struct arch *arch, const char *const *names,
+                           size_t count, int max_m, struct pipeline_result *out)
+{
+    struct request *requests = calloc(count ? count : 1, sizeof *requests);
+    if (!requests) return error_set(QRT_E_MEMORY, "pipeline: no memory for %zu requests", count);
+    qrt_status status = QRT_OK;
+    for (size_t i = 0; i < count && status == QRT_OK; i++) {
+        requests[i] = (struct request){.arch = arch, .m_lo = 1, .m_hi = max_m};
+        status = op_desc_parse(names[i], &requests[i].desc);
+        if (requests[i].desc.op == OP_SAMPLE) requests[i].m_hi = 1;
+    }
+    if (status == QRT_OK) status = pipeline_make(p, requests, count, out);
+    free(requests);
+    return status;
+}

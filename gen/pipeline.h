@@ -1,0 +1,68 @@
+/* pipeline.h -- from requests to kernels: enumerate, choose, render, look up or compile, store
+ *
+ *   request --template--> candidates --rank--> the best per range of M --render--> unit --key-->
+ *   in the store? then that; else compile (all cores), read resources, make the entry, store it
+ *
+ * Rows: templates are asked about fixed ranges of M (pipeline_ranges), whatever range the caller
+ * wants, so that a kernel's key does not depend on the command that made it.  Neighbouring ranges
+ * that get the same text become one kernel.
+ * Results are in the order of the requests, then of M, then of rank; equal ones appear once.
+ * Threads: one caller at a time; the compilers run on threads of its own.
+ */
+#ifndef QGEN_PIPELINE_H
+#define QGEN_PIPELINE_H
+
+#include "store.h"
+#include "template.h"
+
+enum { PIPELINE_M_MAX = 1 << 30 }; /* "any number of rows" */
+
+struct pipeline_options {
+    const char *templates; /* folder used instead of the templates inside the program, or NULL */
+    const char *store;     /* folder; NULL: the default one */
+    int jobs;              /* compilers at a time; 0: one per processor */
+    int offline;           /* a kernel that is not stored is QRT_E_KERNEL */
+    int top;               /* kernels per range of M; 0: 1 */
+    /* Called on the caller's thread, at least at start and end; or NULL. */
+    void (*progress)(void *user, size_t done, size_t total);
+    void *user;
+};
+
+struct pipeline;
+
+struct pipeline_kernel {
+    struct entry entry; /* points into `bytes` */
+    void *bytes;
+    size_t count;
+    int reused;     /* it was in the store */
+    double seconds; /* spent compiling; 0 when reused */
+};
+
+struct pipeline_result {
+    struct pipeline_kernel *kernels;
+    size_t count, compiled, reused;
+    char store_problem[256]; /* why kernels could not be stored; "": they were */
+};
+
+/* Parses all templates; compilers are looked for when a request needs one. */
+qrt_status pipeline_open(const struct pipeline_options *options, struct pipeline **out);
+void pipeline_close(struct pipeline *p);
+
+/* All kernels for the requests.  One that fails fails the call, after the others were stored.
+ * QRT_E_SCHEME: no template covers some rows of a request.  QRT_E_KERNEL: offline. */
+qrt_status pipeline_make(struct pipeline *p, const struct request *requests, size_t count,
+                         struct pipeline_result *out);
+void pipeline_result_free(struct pipeline_result *r);
+
+/* The same for requests by name ("linear.w4g128.f16.f16"), as qrt_model_needs() gives them, for 1
+ * to max_m rows. */
+qrt_status pipeline_ensure(struct pipeline *p, const struct arch *arch, const char *const *names,
+                           size_t count, int max_m, struct pipeline_result *out);
+
+/* The fixed ranges of M, ascending and without gaps; *count gets their number. */
+struct pipeline_range {
+    int lo, hi;
+};
+const struct pipeline_range *pipeline_ranges(size_t *count);
+
+#endif

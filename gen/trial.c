@@ -1,0 +1,226 @@
+/* trial.c -- one case of a check: buffers between guards, run on a device and on ref, compared */
+#include "trial.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "elem.h"
+#include "error.h"
+
+enum { GUARD_BYTE = 0xa5, UNSET_BYTE = 0xff /* NaN in every float type */ };
+
+/* ---- declaring ---- */
+
+static size_t guarded(const struct trial_buffer *b) { return b->bytes + 2 * TRIAL_GUARD_BYTES; }
+
+static size_t extent_bytes(struct extent e)
+{
+    const int64_t elements = e.rows > 0 ? (e.rows - 1) * e.ld + e.width : 0;
+    return (size_t)elements * elem_bytes(e.type);
+}
+
+void *trial_raw(struct trial *t, size_t slot, size_t bytes)
+{
+    struct trial_buffer *b = &t->buffers[t->buffer_count++];
+    *b = (struct trial_buffer){.slot = {slot, SIZE_MAX}, .bytes = bytes};
+    char **const copies[] = {&b->start, &b->by_ref, &b->by_device};
+    for (int i = 0; i < 3; i++) {
+        *copies[i] = aligned_alloc(TRIAL_GUARD_BYTES, (guarded(b) + 255) / 256 * 256);
+        if (!*copies[i]) return NULL;
+        memset(*copies[i], GUARD_BYTE, guarded(b));
+        memset(*copies[i] + TRIAL_GUARD_BYTES, UNSET_BYTE, bytes);
+    }
+    return b->start + TRIAL_GUARD_BYTES;
+}
+
+void *trial_in(struct trial *t, size_t slot, struct extent e)
+{
+    void *contents = trial_raw(t, slot, extent_bytes(e));
+    t->buffers[t->buffer_count - 1].extent = e;
+    return contents;
+}
+
+void trial_also_out(struct trial *t, struct extent e)
+{
+    t->buffers[t->buffer_count - 1].is_out = 1;
+    t->buffers[t->buffer_count - 1].extent = e;
+}
+
+void *trial_out(struct trial *t, size_t slot, struct extent e)
+{
+    void *contents = trial_in(t, slot, e);
+    trial_also_out(t, e);
+    return contents;
+}
+
+void trial_also_at(struct trial *t, size_t slot) { t->buffers[t->buffer_count - 1].slot[1] = slot; }
+
+void trial_free(struct trial *t)
+{
+    for (int i = 0; i < t->buffer_count; i++) {
+        free(t->buffers[i].start);
+        free(t->buffers[i].by_ref);
+        free(t->buffers[i].by_device);
+    }
+    t->buffer_count = 0;
+}
+
+static const char *contents_at(const struct trial *t, size_t slot, int which)
+{
+    for (int i = 0; i < t->buffer_count; i++) {
+        const struct trial_buffer *b = &t->buffers[i];
+        char *const copy[] = {b->start, b->by_ref, b->by_device};
+        if (b->slot[0] == slot || b->slot[1] == slot) return copy[which] + TRIAL_GUARD_BYTES;
+    }
+    return NULL;
+}
+
+const void *trial_start(const struct trial *t, size_t slot) { return contents_at(t, slot, 0); }
+const void *trial_by_ref(const struct trial *t, size_t slot) { return contents_at(t, slot, 1); }
+const void *trial_by_device(const struct trial *t, size_t slot) { return contents_at(t, slot, 2); }
+
+/* ---- running ---- */
+
+static void point_at(union op_args *args, const struct trial_buffer *b, char *block)
+{
+    void *contents = block + TRIAL_GUARD_BYTES;
+    for (int i = 0; i < 2; i++)
+        if (b->slot[i] != SIZE_MAX) memcpy((char *)args + b->slot[i], &contents, sizeof contents);
+}
+
+static qrt_status run_on_ref(struct trial *t, struct qrt_device *ref)
+{
+    union op_args args = t->args;
+    for (int i = 0; i < t->buffer_count; i++) {
+        struct trial_buffer *b = &t->buffers[i];
+        memcpy(b->by_ref, b->start, guarded(b));
+        point_at(&args, b, b->by_ref);
+    }
+    return ref->ops->launch(ref, NULL, &t->desc, &args);
+}
+
+static qrt_status bring_up(struct trial *t, struct qrt_device *device, union op_args *args)
+{
+    for (int i = 0; i < t->buffer_count; i++) {
+        struct trial_buffer *b = &t->buffers[i];
+        TRY(device->ops->alloc(device, guarded(b), &b->address));
+        TRY(device->ops->upload(device, b->address, b->start, guarded(b)));
+        point_at(args, b, b->address);
+    }
+    return QRT_OK;
+}
+
+static qrt_status bring_down(struct trial *t, struct qrt_device *device)
+{
+    for (int i = 0; i < t->buffer_count; i++) {
+        struct trial_buffer *b = &t->buffers[i];
+        TRY(device->ops->download(device, b->by_device, b->address, guarded(b)));
+    }
+    return QRT_OK;
+}
+
+static qrt_status run_on_device(struct trial *t, struct qrt_device *device, const struct kernel *k)
+{
+    union op_args args = t->args;
+    qrt_status status = bring_up(t, device, &args);
+    if (status == QRT_OK) status = device->ops->launch(device, k, &t->desc, &args);
+    if (status == QRT_OK) status = bring_down(t, device);
+    for (int i = 0; i < t->buffer_count; i++) {
+        if (t->buffers[i].address) device->ops->free(device, t->buffers[i].address);
+        t->buffers[i].address = NULL;
+    }
+    return status;
+}
+
+/* ---- comparing ---- */
+
+/* Copy the values of the extent. */
+static void copy_extent(const struct trial_buffer *b, char *to, const char *from)
+{
+    const struct extent *e = &b->extent;
+    const size_t size = elem_bytes(e->type);
+    for (int64_t r = 0; r < e->rows; r++) {
+        const size_t at = TRIAL_GUARD_BYTES + (size_t)(r * e->ld) * size;
+        memcpy(to + at, from + at, (size_t)e->width * size);
+    }
+}
+
+/* Whether a byte outside of the values of the extent was written.  Spoils `start`. */
+static int changed_elsewhere(const struct trial_buffer *b, char text[CHECK_TEXT_BYTES])
+{
+    if (b->is_out) copy_extent(b, b->start, b->by_device);
+    size_t i = 0;
+    while (i < guarded(b) && b->start[i] == b->by_device[i]) i++;
+    if (i == guarded(b)) return 0;
+    snprintf(text, CHECK_TEXT_BYTES,
+             "byte %lld of a buffer of %zu bytes was written, outside of what the op writes",
+             (long long)i - TRIAL_GUARD_BYTES, b->bytes);
+    return 1;
+}
+
+static double rms_of(const struct trial_buffer *b)
+{
+    const struct extent *e = &b->extent;
+    double squares = 0;
+    for (int64_t r = 0; r < e->rows; r++)
+        for (int64_t c = 0; c < e->width; c++) {
+            const double v = elem_get(e->type, b->by_ref + TRIAL_GUARD_BYTES, r * e->ld + c);
+            squares += v * v;
+        }
+    return sqrt(squares / (double)(e->rows * e->width));
+}
+
+/* Equal, both NaN, or near enough. */
+static int agrees(double got, double ref, struct check_bound bound, double rms)
+{
+    if (got == ref || (isnan(got) && isnan(ref))) return 1;
+    return fabs(got - ref) <= bound.relative * fabs(ref) + bound.of_rms * rms;
+}
+
+static int values_differ(const struct trial *t, const struct trial_buffer *b,
+                         char text[CHECK_TEXT_BYTES])
+{
+    const struct extent *e = &b->extent;
+    const double rms = rms_of(b);
+    int64_t wrong = 0, first_row = 0, first_column = 0;
+    double got = 0, ref = 0;
+    for (int64_t r = 0; r < e->rows; r++)
+        for (int64_t c = 0; c < e->width; c++) {
+            const double g = elem_get(e->type, b->by_device + TRIAL_GUARD_BYTES, r * e->ld + c);
+            const double f = elem_get(e->type, b->by_ref + TRIAL_GUARD_BYTES, r * e->ld + c);
+            if (agrees(g, f, t->bound, rms)) continue;
+            if (wrong++ == 0) first_row = r, first_column = c, got = g, ref = f;
+        }
+    if (wrong)
+        snprintf(text, CHECK_TEXT_BYTES,
+                 "value (%lld, %lld) is %.9g, ref says %.9g, bound %.3g; %lld of %lld differ",
+                 (long long)first_row, (long long)first_column, got, ref,
+                 t->bound.relative * fabs(ref) + t->bound.of_rms * rms, (long long)wrong,
+                 (long long)(e->rows * e->width));
+    return wrong > 0;
+}
+
+static int is_wrong(const struct trial *t, char text[CHECK_TEXT_BYTES])
+{
+    if (t->compare && t->compare(t, text)) return 1;
+    for (int i = 0; i < t->buffer_count; i++) {
+        const struct trial_buffer *b = &t->buffers[i];
+        if (!t->compare && b->is_out && values_differ(t, b, text)) return 1;
+        if (changed_elsewhere(b, text)) return 1;
+    }
+    return 0;
+}
+
+qrt_status trial_run(struct trial *t, struct qrt_device *device, const struct kernel *k,
+                     struct qrt_device *ref, int *wrong, char text[CHECK_TEXT_BYTES])
+{
+    for (int i = 0; i < t->buffer_count; i++)
+        if (!t->buffers[i].by_device)
+            return error_set(QRT_E_MEMORY, "check %s: no %zu bytes", t->name, t->buffers[i].bytes);
+    TRY(run_on_ref(t, ref));
+    TRY(run_on_device(t, device, k));
+    *wrong = is_wrong(t, text);
+    return QRT_OK;
+}

@@ -1,0 +1,173 @@
+/* test_cuda_small_ops.c -- contract of the CUDA templates of everything but linear, as NVRTC sees it
+ *
+ * - each compiles for the oldest and the newest arch and one between, in f16 and bf16
+ * - no kernel has a stack frame (no spills, no local arrays), and a block of it fits in the registers
+ * - the parameters of a kernel have the size of the op's struct in C
+ * - the same holds for every tune point
+ * - a request outside a template's reach is refused with its reason
+ * Needs NVRTC; skips aloud without it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cubin.h"
+#include "error.h"
+#include "helpers.h"
+#include "nvrtc.h"
+#include "pipeline.h"
+
+enum { REGISTERS_SM = 65536, MAX_REQUESTS = 64 };
+
+/* %s: the activation type. */
+static const char *const forms[] = {
+    "rmsnorm.f32.%s",
+    "rmsnorm.%s.%s",
+    "rope.halves.%s.%s.h64",
+    "rope.pairs.%s.%s.h128",
+    "attention.%s.%s.h64",
+    "attention.%s.%s.h80",
+    "attention.%s.%s.h128",
+    "attention.%s.%s.h256",
+    "glu.silu.%s",
+    "glu.gelu.%s",
+    "add.%s",
+    "quantize.%s.i8",
+};
+enum { FORMS = sizeof forms / sizeof *forms };
+
+static int no_nvrtc(void)
+{
+    struct nvrtc *n;
+    if (nvrtc_open(&n) != QRT_OK) {
+        print_message("SKIP: no NVRTC: %s\n", qrt_message());
+        return 1;
+    }
+    nvrtc_close(n);
+    return 0;
+}
+
+static struct request make_request(const char *name, const char *arch)
+{
+    struct request r = {.arch = arch_find(arch), .m_lo = 1, .m_hi = PIPELINE_M_MAX};
+    if (op_desc_parse(name, &r.desc) != QRT_OK) fail_msg("%s", qrt_message());
+    assert_non_null(r.arch);
+    return r;
+}
+
+static size_t add_requests(struct request *out, const char *type, const char *arch)
+{
+    for (size_t i = 0; i < FORMS; i++) {
+        char name[OP_NAME_BYTES];
+        snprintf(name, sizeof name, forms[i], type, type);
+        out[i] = make_request(name, arch);
+    }
+    return FORMS;
+}
+
+static void check_kernel(const struct pipeline_kernel *k)
+{
+    const struct entry_record *r = &k->entry.record;
+    struct cubin c;
+    const void *image = k->entry.part[ENTRY_IMAGE].data;
+    assert_int_equal(cubin_read(image, k->entry.part[ENTRY_IMAGE].bytes, r->symbol, &c), QRT_OK);
+    const unsigned threads = r->block[0] * r->block[1] * r->block[2];
+    if (c.stack_bytes != 0 || (c.regs + 7) / 8 * 8 * threads > REGISTERS_SM)
+        fail_msg("%s %s %s: %u bytes of stack, %u registers, %u threads", r->arch, r->template_,
+                 r->tune, c.stack_bytes, c.regs, threads);
+    assert_int_equal(c.param_bytes, op_args_bytes((enum op)r->desc.op));
+    assert_int_equal(r->stack_bytes, 0);
+    assert_true(k->entry.part[ENTRY_PTX].bytes > 0);
+}
+
+/* Compile `count` requests, `top` kernels each; returns how many there were. */
+static size_t check_requests(const struct request *requests, size_t count, int top)
+{
+    char store[] = "/tmp/qgen-test-XXXXXX";
+    assert_non_null(mkdtemp(store));
+    const struct pipeline_options options = {.store = store, .top = top};
+    struct pipeline *p;
+    struct pipeline_result result;
+    assert_int_equal(pipeline_open(&options, &p), QRT_OK);
+    if (pipeline_make(p, requests, count, &result) != QRT_OK) fail_msg("%s", qrt_message());
+    for (size_t i = 0; i < result.count; i++) check_kernel(&result.kernels[i]);
+    const size_t made = result.count;
+    pipeline_result_free(&result);
+    pipeline_close(p);
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", store);
+    assert_int_equal(system(command), 0);
+    return made;
+}
+
+static void all_types_on_all_generations(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *arch, *type;
+    } cases[] = {{"sm_75", "f16"}, {"sm_80", "bf16"}, {"sm_120", "f16"}};
+    if (no_nvrtc()) skip();
+    struct request requests[MAX_REQUESTS];
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        count += add_requests(requests + count, cases[i].type, cases[i].arch);
+        requests[count++] = make_request("sample", cases[i].arch);
+    }
+    assert_true(check_requests(requests, count, 1) >= count);
+}
+
+static void every_tune_point(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"rmsnorm.f32.f16",
+                                        "rope.halves.f16.f16.h64",
+                                        "attention.f16.f16.h128",
+                                        "glu.gelu.f16",
+                                        "add.f16",
+                                        "quantize.f16.i8",
+                                        "sample"};
+    enum { COUNT = sizeof names / sizeof *names, ALL = 1000 };
+    if (no_nvrtc()) skip();
+    struct request requests[COUNT];
+    for (size_t i = 0; i < COUNT; i++) requests[i] = make_request(names[i], "sm_86");
+    assert_true(check_requests(requests, COUNT, ALL) > 20);
+}
+
+static void out_of_reach_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *reason;
+    } cases[] = {
+        {"rmsnorm.f32.f32", "y is f16 or bf16"},
+        {"rmsnorm.f16.bf16", "x is f32 or of the type of y"},
+        {"rope.pairs.f16.bf16.h64", "the cache has the type of the activations"},
+        {"attention.f16.f16.h72", "heads of 16, 32, 48 .. 256 elements"},
+        {"attention.f16.f16.h272", "heads of 16, 32, 48 .. 256 elements"},
+        {"attention.bf16.f16.h64", "the cache has the type of q"},
+        {"glu.silu.f32", "gate and up are f16 or bf16"},
+        {"quantize.f16.f16", "codes are i8"},
+    };
+    struct template_set *set;
+    assert_int_equal(template_set_open(NULL, &set), QRT_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct request r = make_request(cases[i].name, "sm_90");
+        struct candidate *candidates;
+        size_t count;
+        assert_int_equal(template_candidates(set, &r, &candidates, &count), QRT_E_SCHEME);
+        if (strstr(qrt_message(), cases[i].reason) == NULL)
+            fail_msg("'%s' lacks '%s'", qrt_message(), cases[i].reason);
+    }
+    template_set_close(set);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(out_of_reach_is_refused),
+        cmocka_unit_test(all_types_on_all_generations),
+        cmocka_unit_test(every_tune_point),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,220 @@
+/* test_cuda_templates.c -- contract of the CUDA templates of linear, reduce and embed
+ *
+ * - every scheme that the templates accept, at every range of rows, compiles for every GPU arch: the
+ *   best tune point and one drawn from the rest
+ * - no stack (so no spills), registers and shared memory within the arch, the block as launched
+ * - the arguments are as long as the C struct
+ * - a linear uses the tensor cores (bf16 on sm_75 has none and says so in the template)
+ * - what has no layout or no meaning is refused with a reason: unlike dense types, i8 activations
+ *
+ * Needs NVRTC; without it the compiling tests are skipped aloud.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cubin.h"
+#include "error.h"
+#include "helpers.h"
+#include "nvrtc.h"
+#include "pipeline.h"
+#include "template.h"
+#include "unit.h"
+
+enum { OPCODE_HMMA = 0x23c, REGISTERS_SM = 65536, DRIVER_SMEM = 1024 };
+
+struct fixture {
+    struct template_set *set;
+    struct nvrtc *nvrtc;
+    uint64_t random;
+    int compiled;
+};
+
+/* Two thirds of the arches differ only in limits, so each scheme meets some of them and each arch
+ * meets the schemes in turn: the table's index and the arch's decide. */
+static const char *const linears[] = {
+    "linear.w4g128.f16.f16",     "linear.w4g32m.bf16.f32",       "linear.w4gcz.bf16.bf16.bf16",
+    "linear.w4g64z.f32.f16.f32", "linear.w4g16.k.f16.f16",       "linear.w4g32m.k.bf16.bf16",
+    "linear.w8g32.bf16.f32",     "linear.w3g128z.f16.f16",       "linear.w6g16.k.f16.f32",
+    "linear.w2g64m.bf16.bf16",   "linear.w5g256z.bf16.bf16.f16", "linear.w7g32.f16.bf16",
+    "linear.f16.f16.f32",        "linear.bf16.bf16.bf16",
+};
+static const char *const others[] = {
+    "reduce.f16",      "reduce.bf16",       "reduce.f32",         "embed.w4g128.f32",
+    "embed.w8g32.f32", "embed.w6g16.k.f32", "embed.w4g32m.k.f32", "embed.w5g32z.bf16.f32",
+    "embed.f16.f32",   "embed.bf16.f32",
+};
+enum { LINEARS = sizeof linears / sizeof *linears, OTHERS = sizeof others / sizeof *others };
+
+static int open_all(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    if (!f) return -1;
+    f->random = 20;
+    if (template_set_open(NULL, &f->set) != QRT_OK) return print_error("%s\n", qrt_message()), -1;
+    if (nvrtc_open(&f->nvrtc) != QRT_OK) printf("no NVRTC: %s\n", qrt_message());
+    *state = f;
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    struct fixture *f = *state;
+    if (!f) return -1;
+    nvrtc_close(f->nvrtc);
+    template_set_close(f->set);
+    free(f);
+    return 0;
+}
+
+static struct request request_of(const char *name, const struct arch *arch, int lo, int hi)
+{
+    struct request r = {.arch = arch, .m_lo = lo, .m_hi = hi};
+    if (op_desc_parse(name, &r.desc) != QRT_OK) fail_msg("%s: %s", name, qrt_message());
+    return r;
+}
+
+/* ---- what the compiler made of it ---- */
+
+static void check_tensor_cores(const struct candidate *c, const struct cubin *cubin)
+{
+    const struct op_desc *d = &c->request.desc;
+    if (d->op != OP_LINEAR) return;
+    const int emulated = c->request.arch->number == 75 && d->act == ELEM_BF16;
+    if (emulated)
+        assert_int_equal(cubin->opcode[OPCODE_HMMA], 0);
+    else
+        assert_true(cubin->opcode[OPCODE_HMMA] >= 4);
+}
+
+static void check_resources(const struct candidate *c, const struct cubin *cubin)
+{
+    const struct arch *arch = c->request.arch;
+    const struct entry_record *r = &c->record;
+    assert_int_equal(cubin->arch, arch->number);
+    assert_int_equal(cubin->stack_bytes, 0);
+    assert_int_equal(cubin->max_threads, r->block[0]);
+    assert_int_equal(cubin->param_bytes, op_args_bytes(c->request.desc.op));
+    assert_true(cubin->regs <= (uint32_t)arch->max_regs);
+    const uint32_t granted = (cubin->regs + 7) / 8 * 8; /* registers are given out by eights */
+    assert_true(granted * r->block[0] <= REGISTERS_SM);
+    const uint32_t reserve =
+        arch->number >= 90 && cubin->smem_bytes >= DRIVER_SMEM ? DRIVER_SMEM : 0;
+    assert_true(r->smem_bytes + cubin->smem_bytes - reserve <= (uint32_t)arch->smem_bytes);
+}
+
+static void compile_one(struct fixture *f, const struct candidate *c, const char *name)
+{
+    struct unit unit;
+    struct unit_image image = {0};
+    struct cubin cubin;
+    if (unit_make(f->set, c, &unit) != QRT_OK) fail_msg("%s: %s", name, qrt_message());
+    if (nvrtc_compile(f->nvrtc, &unit, &image) != QRT_OK)
+        fail_msg("%s on %s, %s: %s", name, c->request.arch->name, c->record.tune, qrt_message());
+    assert_int_equal(cubin_read(image.image, image.image_bytes, unit.symbol, &cubin), QRT_OK);
+    print_message("%-30s %-7s M %d.. %-44s %3u registers\n", name, c->request.arch->name,
+                  c->request.m_lo, c->record.tune, cubin.regs);
+    check_resources(c, &cubin);
+    check_tensor_cores(c, &cubin);
+    unit_image_free(&image);
+    unit_free(&unit);
+    f->compiled++;
+}
+
+/* The best candidate of a request, and one of the others. */
+static void compile_two(struct fixture *f, const struct request *r, const char *name)
+{
+    struct candidate *c = NULL;
+    size_t count = 0;
+    if (template_candidates(f->set, r, &c, &count) != QRT_OK)
+        fail_msg("%s on %s: %s", name, r->arch->name, qrt_message());
+    compile_one(f, &c[0], name);
+    if (count > 1) compile_one(f, &c[1 + random_word(&f->random) % (count - 1)], name);
+    free(c);
+}
+
+/* ---- tests ---- */
+
+/* Scheme i of the table meets arch i, i + 1 .. at range i, i + 1 ..: each pair of scheme and arch
+ * once in LINEARS / 2 ranges, each arch at every range. */
+static void test_linears(void **state)
+{
+    struct fixture *f = *state;
+    if (!f->nvrtc) skip();
+    size_t ranges;
+    const struct pipeline_range *range = pipeline_ranges(&ranges);
+    size_t turn = 0;
+    for (const struct arch *a = arch_table(); a->name[0]; a++) {
+        if (a->kind != ARCH_SM) continue;
+        for (size_t i = 0; i < ranges; i++, turn++) {
+            const struct pipeline_range *m = &range[i];
+            const char *name = linears[turn % LINEARS];
+            const struct request r = request_of(name, a, m->lo, m->hi);
+            compile_two(f, &r, name);
+        }
+        turn++; /* LINEARS is a multiple of the ranges: shift, or an arch would meet one half only */
+    }
+    assert_true(f->compiled > 80);
+}
+
+static void test_others(void **state)
+{
+    struct fixture *f = *state;
+    if (!f->nvrtc) skip();
+    for (const struct arch *a = arch_table(); a->name[0]; a++)
+        if (a->kind == ARCH_SM && (a->number == 75 || a->number == 89 || a->number == 120))
+            for (int i = 0; i < OTHERS; i++) {
+                const struct request r = request_of(others[i], a, 1, PIPELINE_M_MAX);
+                compile_two(f, &r, others[i]);
+            }
+}
+
+/* Enumeration alone, without the compiler: every scheme, arch and range has a kernel. */
+static void test_every_request_has_a_kernel(void **state)
+{
+    struct fixture *f = *state;
+    size_t ranges;
+    const struct pipeline_range *range = pipeline_ranges(&ranges);
+    for (const struct arch *a = arch_table(); a->name[0]; a++)
+        for (size_t i = 0; a->kind == ARCH_SM && i < ranges; i++)
+            for (int s = 0; s < LINEARS; s++) {
+                const struct request r = request_of(linears[s], a, range[i].lo, range[i].hi);
+                struct candidate *c = NULL;
+                size_t count = 0;
+                if (template_candidates(f->set, &r, &c, &count) != QRT_OK)
+                    fail_msg("%s on %s: %s", linears[s], a->name, qrt_message());
+                assert_true(count > 0);
+                for (size_t j = 0; j < count; j++)
+                    assert_true(c[j].record.smem_bytes <= (uint32_t)a->smem_bytes);
+                free(c);
+            }
+}
+
+static void refused(struct fixture *f, const char *name, const char *reason)
+{
+    const struct request r = request_of(name, arch_find("sm_89"), 1, 1);
+    struct candidate *c = NULL;
+    size_t count = 0;
+    assert_int_equal(template_candidates(f->set, &r, &c, &count), QRT_E_SCHEME);
+    if (!strstr(qrt_message(), reason)) fail_msg("%s: %s", name, qrt_message());
+}
+
+static void test_refusals(void **state)
+{
+    struct fixture *f = *state;
+    refused(f, "linear.f16.bf16.bf16", "dense weights must have the type of the activations");
+    refused(f, "linear.w4g32.i8.f32", "activations must be f16 or bf16");
+    refused(f, "linear.w4g48.f16.f16", "a group must divide 64 or be a multiple of it");
+    refused(f, "embed.f32.f32", "dense weights must be f16 or bf16 on a GPU");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_request_has_a_kernel),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_linears),
+        cmocka_unit_test(test_others),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}
