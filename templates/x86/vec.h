@@ -244,12 +244,12 @@ TARGET("avxvnni") INLINE vi vi_avxvnni(vi sum, vi u8, vi s8)
 
 /* ---- math ---- */
 
-/* e^x to 2 units in the last place; 0 below -87, and above 88 what 88 gives.
+/* e^x to 2 units in the last place; 0 below -87, infinity from 88.4 on.
  * x = n ln 2 + r with |r| <= ln 2 / 2; e^r is its series to r^7 (the next term is 5e-9); 2^n is made
  * in the exponent bits. */
 INLINE vf vf_exp(vf x)
 {
-    const vf in_range = vf_min(vf_max(x, vf_set(-87.0f)), vf_set(88.0f));
+    const vf in_range = vf_min(vf_max(x, vf_set(-87.0f)), vf_set(89.0f));
     const vf n = vf_round(vf_mul(in_range, vf_set(1.44269504f)));
     vf r = vf_fnma(n, vf_set(0.693359375f), in_range); /* ln 2 in two parts: the first is short, */
     r = vf_fnma(n, vf_set(-2.12194440e-4f), r);        /* so that n times it is exact */
