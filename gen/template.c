@@ -45,8 +45,13 @@ struct template
     char name[ENTRY_SYMBOL_BYTES]; /* "cuda/gemm" */
     char origin[ORIGIN_BYTES];     /* "templates/cuda/gemm.cu.in": for messages */
     const struct backend *backend;
-    int op; /* enum op */
-    lua_State *L;
+    struct text {
+        const char *text;
+        size_t bytes;
+        char *owned; /* the same, when it is this template's to free */
+    } source;
+    int op;                 /* enum op */
+    lua_State *L;           /* NULL until the first request for the backend */
     int candidates, render; /* references to the prelude's functions */
     struct usage {
         size_t bytes, total_bytes; /* held now; allocated during this call */
@@ -260,11 +265,6 @@ static int emit(lua_State *L)
 
 /* ---- opening ---- */
 
-struct text {
-    const char *text;
-    size_t bytes;
-};
-
 static int find_op(const char *name)
 {
     for (int op = 0; op < OP_COUNT; op++)
@@ -282,14 +282,13 @@ static int open_protected(lua_State *L)
         {LUA_DBLIBNAME, luaopen_debug},
     };
     struct template *t = template_of(L);
-    const struct text *source = lua_touserdata(L, 1);
     const struct embedded_file *prelude = embed_find(PRELUDE);
     for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
         luaL_requiref(L, libraries[i].name, libraries[i].func, 1), lua_pop(L, 1);
     if (luaL_loadbufferx(L, prelude->text, prelude->bytes, "=" PRELUDE_NAME, "t") != LUA_OK)
         return lua_error(L);
     lua_pushstring(L, t->origin);
-    lua_pushlstring(L, source->text, source->bytes);
+    lua_pushlstring(L, t->source.text, t->source.bytes);
     lua_pushcfunction(L, emit);
     lua_pushcfunction(L, guard);
     lua_pushstring(L, t->backend->name);
@@ -305,34 +304,42 @@ static void template_close(struct template *t)
 {
     if (t->L) lua_close(t->L);
     rendering_free(&t->output);
+    free(t->source.owned);
     free(t);
 }
 
-static qrt_status template_open(const struct backend *backend, const char *folder, const char *file,
-                                const struct text *source, struct template **out)
+/* Takes `source` over. */
+static qrt_status template_new(const struct backend *backend, const char *folder, const char *file,
+                               const struct text *source, struct template **out)
 {
     struct template *t = calloc(1, sizeof *t);
-    if (!t) return error_set(QRT_E_MEMORY, "template %s: no memory", file);
+    if (!t) {
+        free(source->owned);
+        return error_set(QRT_E_MEMORY, "template %s: no memory", file);
+    }
     t->backend = backend;
-    const int name_length = (int)strcspn(file, ".");
+    t->source = *source;
     const int bytes =
         snprintf(t->origin, sizeof t->origin, "%s/%s/%s", folder, backend->name, file);
-    snprintf(t->name, sizeof t->name, "%s/%.*s", backend->name, name_length, file);
-    qrt_status status = QRT_E_TEMPLATE;
-    if (bytes >= ORIGIN_BYTES) {
-        error_set(status, "template %s: its name is too long", file);
-    } else if (!(t->L = lua_newstate(allocate, &t->usage))) {
-        status = error_set(QRT_E_MEMORY, "template %s: no memory", file);
-    } else {
-        memcpy(lua_getextraspace(t->L), &t, sizeof t);
-        lua_gc(t->L, LUA_GCINC, GC_PAUSE, 0, 0);
-        lua_sethook(t->L, count_steps, LUA_MASKCOUNT, STEPS_PER_HOOK);
-        status = run(t, open_protected, (void *)(uintptr_t)source);
-    }
-    if (status == QRT_OK)
-        *out = t;
-    else
-        template_close(t);
+    snprintf(t->name, sizeof t->name, "%s/%.*s", backend->name, (int)strcspn(file, "."), file);
+    if (bytes < ORIGIN_BYTES) return *out = t, QRT_OK;
+    template_close(t);
+    return error_set(QRT_E_TEMPLATE, "template %s: its name is too long", file);
+}
+
+/* Run the template's head, if that has not been done. */
+static qrt_status template_open(struct template *t)
+{
+    if (t->L) return QRT_OK;
+    t->L = lua_newstate(allocate, &t->usage);
+    if (!t->L) return error_set(QRT_E_MEMORY, "template %s: no memory", t->name);
+    memcpy(lua_getextraspace(t->L), &t, sizeof t);
+    lua_gc(t->L, LUA_GCINC, GC_PAUSE, 0, 0);
+    lua_sethook(t->L, count_steps, LUA_MASKCOUNT, STEPS_PER_HOOK);
+    const qrt_status status = run(t, open_protected, NULL);
+    if (status == QRT_OK) return QRT_OK;
+    lua_close(t->L);
+    t->L = NULL;
     return status;
 }
 
@@ -345,9 +352,11 @@ static int ends_with(const char *text, const char *end)
 static qrt_status add_template(struct template_set *set, const struct backend *backend,
                                const char *folder, const char *file, const struct text *source)
 {
-    if (set->template_count == MAX_TEMPLATES)
+    if (set->template_count == MAX_TEMPLATES) {
+        free(source->owned);
         return error_set(QRT_E_LIMIT, "more than %d templates", MAX_TEMPLATES);
-    TRY(template_open(backend, folder, file, source, &set->templates[set->template_count]));
+    }
+    TRY(template_new(backend, folder, file, source, &set->templates[set->template_count]));
     set->template_count++;
     return QRT_OK;
 }
@@ -360,7 +369,7 @@ static qrt_status add_embedded(struct template_set *set)
             const size_t length =
                 (size_t)snprintf(prefix, sizeof prefix, "templates/%s/", backends[b].name);
             if (strncmp(f->name, prefix, length) != 0 || !ends_with(f->name, ".in")) continue;
-            const struct text source = {f->text, f->bytes};
+            const struct text source = {f->text, f->bytes, NULL};
             TRY(add_template(set, &backends[b], "templates", f->name + length, &source));
         }
     return QRT_OK;
@@ -392,11 +401,8 @@ static qrt_status add_file(struct template_set *set, const struct backend *backe
     TRY(file_read(path, MAX_FILE_BYTES, &bytes, &count));
     if (!ends_with(file, ".in")) return add_include(set, backend->name, file, bytes);
     const char *slash = strrchr(folder, '/');
-    const struct text source = {bytes, count};
-    const qrt_status status =
-        add_template(set, backend, slash && slash[1] ? slash + 1 : folder, file, &source);
-    free(bytes);
-    return status;
+    const struct text source = {bytes, count, bytes};
+    return add_template(set, backend, slash && slash[1] ? slash + 1 : folder, file, &source);
 }
 
 static int is_visible(const struct dirent *d) { return d->d_name[0] != '.'; }
@@ -714,9 +720,11 @@ qrt_status template_candidates(struct template_set *set, const struct request *r
     struct enumeration e = {.request = r};
     qrt_status status = QRT_OK;
     for (size_t i = 0; i < set->template_count && status == QRT_OK; i++) {
-        e.template = set->templates[i];
-        if (e.template->op != r->desc.op || e.template->backend->kind != r->arch->kind) continue;
-        status = run(e.template, candidates_protected, &e);
+        struct template *t = set->templates[i];
+        if (t->backend->kind != r->arch->kind) continue;
+        e.template = t;
+        status = template_open(t);
+        if (status == QRT_OK && t->op == r->desc.op) status = run(t, candidates_protected, &e);
     }
     if (status == QRT_OK && e.count == 0) status = no_candidate(&e);
     if (status != QRT_OK) {

@@ -68,7 +68,8 @@ struct rendering {
     int lines;
 };
 
-/* Open the embedded templates, or those in `folder` when it is not NULL. */
+/* Open the embedded templates, or those in `folder` when it is not NULL.  Heads are run at the first
+ * request for their backend: an error in one is found then. */
 qrt_status template_set_open(const char *folder, struct template_set **out);
 void template_set_close(struct template_set *set);
 

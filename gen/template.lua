@@ -155,20 +155,20 @@ local sandbox = {
     }, "math"),
 }
 
--- Globals of a chunk: the sandbox, then the fields of the head; all else is an error.
-local function globals(head)
-    return setmetatable({}, {
-        __index = function(_, key)
-            local value = sandbox[key]
-            if value == nil then value = head()[key] end
-            if value == nil then error("undeclared name: " .. tostring(key), 2) end
-            return value
-        end,
-        __newindex = function(_, key)
-            error("assignment to undeclared name: " .. tostring(key), 2)
-        end,
-    })
-end
+-- Globals of the template: what `sandbox` holds, to which the head's fields are added once they are
+-- known; all else is an error.  Tables all the way, as a function per look-up doubled the time.
+setmetatable(sandbox, {
+    __index = function(_, key) error("undeclared name: " .. tostring(key), 2) end,
+})
+local env = setmetatable({}, {
+    __index = sandbox,
+    __newindex = function(_, key)
+        error("assignment to undeclared name: " .. tostring(key), 2)
+    end,
+})
+
+local sandbox_names = {}
+for name in next, sandbox do sandbox_names[name] = true end
 
 ---- reading a template ----
 
@@ -176,7 +176,7 @@ local function at_line(n, message, ...)
     error(format("%s:%d: " .. message, origin, n, ...), 0)
 end
 
-local function compile(code, env)
+local function compile(code)
     local chunk, message = load(code, "@" .. origin, "t", env)
     if not chunk then error(message, 0) end
     return chunk
@@ -210,7 +210,6 @@ local function body_code(body, first)
 end
 
 local head
-local env = globals(function() return head end)
 
 local function read()
     if sub(text, -1) ~= "\n" then text = text .. "\n" end
@@ -218,9 +217,12 @@ local function read()
     local head_text, body = match(text, "^(.-\n)%-%-%-\n(.*)$")
     if not head_text then at_line(1, "no line of three dashes between head and body") end
     local _, newlines = gsub(head_text, "\n", "")
-    head = {}
-    head = compile("return {" .. head_text .. "}", env)()
-    return compile(body_code(body, newlines + 2), env)
+    head = compile("return {" .. head_text .. "}")()
+    for _, name in ipairs(sorted_keys(head)) do
+        if sandbox_names[name] then at_line(1, "the head's field '%s' hides a name of Lua", name) end
+        sandbox[name] = head[name]
+    end
+    return compile(body_code(body, newlines + 2))
 end
 
 local body = read()
