@@ -195,6 +195,8 @@ static void failures_have_their_exit_code(void **state)
         {"pack model.gguf", EXIT_USAGE, "-o OUT.qm is missing"},
         {"pack model.gguf -o c.qm --arch sm_17", EXIT_USAGE, "'sm_17' is not an architecture"},
         {"pack other.gguf -o c.qm", EXIT_INPUT, "known are llama, gemma3"},
+        {"pack model.gguf -o ./model.gguf", EXIT_USAGE, "is the input itself"},
+        {"dequant model.gguf output.weight -o model.gguf", EXIT_USAGE, "is the input itself"},
         {"pack cut.gguf -o c.qm", EXIT_INPUT, "was cut short"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
