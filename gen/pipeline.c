@@ -133,6 +133,7 @@ static qrt_status add_job(struct pipeline *p, struct jobs *jobs, size_t first,
         jobs->items = items;
         jobs->capacity = capacity;
     }
+    TRY(template_launch(&job.candidate));
     TRY(unit_make(p->templates, &job.candidate, &job.unit));
     if (merge(jobs, first, &job))
         unit_free(&job.unit);
@@ -171,7 +172,7 @@ static qrt_status choose_range(struct pipeline *p, struct jobs *jobs, size_t fir
     size_t count;
     r.m_lo = range->lo;
     r.m_hi = range->hi;
-    qrt_status status = template_candidates(p->templates, &r, &candidates, &count);
+    qrt_status status = template_shortlist(p->templates, &r, &candidates, &count);
     if (status == QRT_E_SCHEME && !wanted) return QRT_OK;
     TRY(status);
     for (int lo = range->lo; lo <= range->hi && status == QRT_OK;) {
@@ -325,18 +326,17 @@ static qrt_status compile(const struct pipeline *p, struct job *job)
 static qrt_status make_kernel(const struct pipeline *p, struct job *job)
 {
     struct pipeline_kernel *k = &job->kernel;
-    TRY(store_get(p->store, job->key, &k->bytes, &k->count, &k->reused));
-    if (!k->reused) {
-        if (p->options.offline)
-            return error_set(QRT_E_KERNEL,
-                             "%s is not in the store %s, and --offline forbids to "
-                             "make it; run the same command without --offline",
-                             job->candidate.record.symbol, store_folder(p->store));
-        TRY(compile(p, job));
-        /* A store that cannot be written costs the next run time, this one nothing. */
-        if (store_put(p->store, job->key, k->bytes, k->count) != QRT_OK)
-            snprintf(job->store_problem, sizeof job->store_problem, "%.255s", qrt_message());
-    }
+    TRY(store_get(p->store, job->key, &k->entry, &k->bytes, &k->count, &k->reused));
+    if (k->reused) return QRT_OK;
+    if (p->options.offline)
+        return error_set(QRT_E_KERNEL,
+                         "%s is not in the store %s, and --offline forbids to make it; run the "
+                         "same command without --offline",
+                         job->candidate.record.symbol, store_folder(p->store));
+    TRY(compile(p, job));
+    /* A store that cannot be written costs the next run time, this one nothing. */
+    if (store_put(p->store, job->key, k->bytes, k->count) != QRT_OK)
+        snprintf(job->store_problem, sizeof job->store_problem, "%.255s", qrt_message());
     return entry_parse(k->bytes, k->count, &k->entry);
 }
 
