@@ -39,18 +39,6 @@ static const struct {
     {"attention.q_lora_rank", "latent attention"},
 };
 
-enum { QUOTE_BYTES = 41 };
-
-/* The start of a file's text for a message: what is not printable ASCII becomes '?'. */
-static const char *quoted(struct gguf_text text, char out[QUOTE_BYTES])
-{
-    size_t i = 0;
-    for (; i < text.bytes && i < QUOTE_BYTES - 1; i++)
-        out[i] = text.data[i] >= 0x20 && text.data[i] <= 0x7e ? text.data[i] : '?';
-    out[i] = 0;
-    return out;
-}
-
 /* ---- keys of the architecture ---- */
 
 enum { KEY_BYTES = 96 };
@@ -109,9 +97,8 @@ static qrt_status find_arch(struct model *m)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
                                  archs[i].name);
     }
-    char quote[QUOTE_BYTES];
-    return error_set(QRT_E_MODEL, "%s: architecture '%s' is not known; known are %s", m->gguf->path,
-                     quoted(text, quote), known);
+    return error_set(QRT_E_MODEL, "%s: architecture '%.*s' is not known; known are %s",
+                     m->gguf->path, (int)(text.bytes < 40 ? text.bytes : 40), text.data, known);
 }
 
 /* The printable ASCII of general.name, cut to fit. */
@@ -184,7 +171,7 @@ static qrt_status read_attention(struct model *m)
 
 static qrt_status read_rope(struct model *m)
 {
-    char key[KEY_BYTES], quote[QUOTE_BYTES];
+    char key[KEY_BYTES];
     struct gguf_text type = {"none", 4};
     m->rope_base = 10000;
     m->local_base = m->arch->local_base;
@@ -195,8 +182,8 @@ static qrt_status read_rope(struct model *m)
     const int linear = type.bytes == 6 && memcmp(type.data, "linear", 6) == 0;
     const int none = type.bytes == 4 && memcmp(type.data, "none", 4) == 0;
     if (!linear && !none)
-        return error_set(QRT_E_MODEL, "%s: '%s' is '%s', qgen knows none and linear", m->gguf->path,
-                         key, quoted(type, quote));
+        return error_set(QRT_E_MODEL, "%s: '%s' is '%.*s', qgen knows none and linear",
+                         m->gguf->path, key, (int)(type.bytes < 40 ? type.bytes : 40), type.data);
     if (linear) TRY(real_of(m, GGUF_REQUIRED, "rope.scaling.factor", 1e-3, 1e6, &m->rope_factor));
     return QRT_OK;
 }
