@@ -6,6 +6,7 @@
  * program.
  */
 #include <dlfcn.h>
+#include <elf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,6 +108,30 @@ struct module {
     int fd;
 };
 
+/* dlopen believes the program headers and dies of a bus error when the file is shorter than they
+ * say.  Everything else that a wrong object may do is what trust is about. */
+static qrt_status check_object(const char *image, size_t bytes)
+{
+    Elf64_Ehdr h;
+    if (bytes < sizeof h) return error_set(QRT_E_FORMAT, "kernel image: %zu bytes", bytes);
+    memcpy(&h, image, sizeof h);
+    if (memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 || h.e_ident[EI_CLASS] != ELFCLASS64 ||
+        h.e_type != ET_DYN || h.e_machine != EM_X86_64 || h.e_phentsize != sizeof(Elf64_Phdr))
+        return error_set(QRT_E_FORMAT, "kernel image: not a shared object for x86-64");
+    if (h.e_phoff > bytes || h.e_phnum * sizeof(Elf64_Phdr) > bytes - h.e_phoff)
+        return error_set(QRT_E_FORMAT, "kernel image: %u program headers at %llu of %zu bytes",
+                         h.e_phnum, (unsigned long long)h.e_phoff, bytes);
+    for (unsigned i = 0; i < h.e_phnum; i++) {
+        Elf64_Phdr p;
+        memcpy(&p, image + h.e_phoff + i * sizeof p, sizeof p);
+        if (p.p_offset > bytes || p.p_filesz > bytes - p.p_offset)
+            return error_set(QRT_E_FORMAT,
+                             "kernel image: segment %u at %llu with %llu of %zu bytes", i,
+                             (unsigned long long)p.p_offset, (unsigned long long)p.p_filesz, bytes);
+    }
+    return QRT_OK;
+}
+
 static qrt_status write_all(int fd, const char *bytes, size_t count)
 {
     while (count > 0) {
@@ -161,6 +186,7 @@ static void close_module(struct module *m)
 static qrt_status load_module(struct module *m, const void *image, size_t bytes)
 {
     *m = (struct module){.fd = -1};
+    TRY(check_object(image, bytes));
     if (load_from_memory(m, image, bytes) == QRT_OK) return QRT_OK;
     close_module(m);
     const qrt_status status = load_from_file(m, image, bytes);
