@@ -191,6 +191,16 @@ int cli_parse(const struct cli_spec *spec, int argc, char **argv, struct cli *ou
     return code ? code + 1 : 0;
 }
 
+/* A message may quote a file: what a terminal could obey is printed as '?'. */
+static void print_message(const char *message)
+{
+    for (const char *at = message; *at; at++) {
+        const unsigned char c = (unsigned char)*at;
+        const int c1 = c >= 0x80 && c < 0xa0 && at > message && (unsigned char)at[-1] == 0xc2;
+        fputc((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f || c1 ? '?' : c, stderr);
+    }
+}
+
 int cli_fail(qrt_status status)
 {
     static const struct {
@@ -203,7 +213,9 @@ int cli_fail(qrt_status status)
         {QRT_E_DEVICE_LOST, EXIT_DEVICE},
     };
     const char *advice = qrt_status_advice(status);
-    fprintf(stderr, "qgen: %s: %s\n", qrt_status_text(status), qrt_message());
+    fprintf(stderr, "qgen: %s: ", qrt_status_text(status));
+    print_message(qrt_message());
+    fputc('\n', stderr);
     if (*advice) fprintf(stderr, "      %s\n", advice);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].status == status) return table[i].code;
