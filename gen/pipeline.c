@@ -28,6 +28,7 @@ struct pipeline {
 
 /* A kernel on its way. */
 struct job {
+    size_t request; /* index of the request it is for */
     struct candidate candidate;
     struct unit unit;
     uint8_t key[ENTRY_KEY_BYTES];
@@ -225,7 +226,7 @@ static void *work(void *user)
     while (pool->next < pool->jobs->count) {
         struct job *job = &pool->jobs->items[pool->next++];
         pthread_mutex_unlock(&pool->lock);
-        job->status = make_kernel(pool->pipeline, job);
+        if (!job->kernel.bytes) job->status = make_kernel(pool->pipeline, job);
         if (job->status != QRT_OK) snprintf(job->message, sizeof job->message, "%s", qrt_message());
         pthread_mutex_lock(&pool->lock);
         pool->done++;
@@ -249,7 +250,7 @@ static void report(const struct pipeline *p, size_t done, size_t total)
     if (p->options.progress) p->options.progress(p->options.user, done, total);
 }
 
-static qrt_status run_pool(const struct pipeline *p, struct jobs *jobs)
+static void run_pool(const struct pipeline *p, struct jobs *jobs)
 {
     struct pool pool = {.pipeline = p, .jobs = jobs};
     pthread_t threads[MAX_JOBS];
@@ -272,7 +273,6 @@ static qrt_status run_pool(const struct pipeline *p, struct jobs *jobs)
     for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
     pthread_cond_destroy(&pool.progressed);
     pthread_mutex_destroy(&pool.lock);
-    return QRT_OK;
 }
 
 /* The first failure by order, whichever thread met one first in time. */
@@ -308,49 +308,72 @@ static qrt_status hand_out(struct jobs *jobs, struct pipeline_result *out)
     return QRT_OK;
 }
 
-static qrt_status add_jobs(struct pipeline *p, struct jobs *jobs, const struct choices *choices)
+static qrt_status new_job(struct jobs *jobs, struct job **out)
 {
-    for (size_t i = 0; i < choices->count; i++) {
-        if (jobs->count == jobs->capacity) {
-            const size_t capacity = jobs->capacity ? 2 * jobs->capacity : 64;
-            struct job *items = realloc(jobs->items, capacity * sizeof *items);
-            if (!items)
-                return error_set(QRT_E_MEMORY, "pipeline: no memory for %zu kernels", capacity);
-            jobs->items = items;
-            jobs->capacity = capacity;
-        }
-        struct job *job = &jobs->items[jobs->count++];
-        memset(job, 0, sizeof *job);
-        job->candidate = choices->items[i].candidate;
-        job->unit = choices->items[i].unit;
-        memset(&choices->items[i].unit, 0, sizeof choices->items[i].unit);
-        make_key(p, job);
+    if (jobs->count == jobs->capacity) {
+        const size_t capacity = jobs->capacity ? 2 * jobs->capacity : 64;
+        struct job *items = realloc(jobs->items, capacity * sizeof *items);
+        if (!items) return error_set(QRT_E_MEMORY, "pipeline: no memory for %zu kernels", capacity);
+        jobs->items = items;
+        jobs->capacity = capacity;
     }
+    *out = &jobs->items[jobs->count++];
+    memset(*out, 0, sizeof **out);
     return QRT_OK;
 }
 
-static qrt_status plan_request(struct pipeline *p, struct jobs *jobs, const struct request *request,
-                               const struct rejected *rejected)
+static qrt_status plan_request(struct pipeline *p, struct jobs *jobs, size_t index,
+                               const struct request *request, const struct rejected *rejected)
 {
     struct choices choices = {0};
     TRY(need_compiler(p, request->arch));
     qrt_status status = choose(p->templates, request, p->options.top, rejected, &choices);
-    if (status == QRT_OK) status = add_jobs(p, jobs, &choices);
+    for (size_t i = 0; i < choices.count && status == QRT_OK; i++) {
+        struct job *job;
+        status = new_job(jobs, &job);
+        if (status != QRT_OK) break;
+        job->request = index;
+        job->candidate = choices.items[i].candidate;
+        job->unit = choices.items[i].unit;
+        memset(&choices.items[i].unit, 0, sizeof choices.items[i].unit);
+        make_key(p, job);
+    }
     choices_free(&choices);
     return status;
 }
 
 /* A kernel that keeps registers in memory is never worth it: note it, so that the next best tune
- * point takes its place.  Returns how many were noted. */
+ * point takes its place. */
+static int is_spilling(const struct job *job)
+{
+    return job->kernel.bytes && job->kernel.entry.record.stack_bytes > 0;
+}
+
 static size_t reject_spilling(const struct jobs *jobs, struct rejected *rejected)
 {
     size_t count = 0;
-    for (size_t i = 0; i < jobs->count; i++) {
-        const struct job *job = &jobs->items[i];
-        if (job->status != QRT_OK || job->kernel.entry.record.stack_bytes == 0) continue;
-        count += (size_t)rejected_add(rejected, &job->kernel.entry.record);
-    }
+    for (size_t i = 0; i < jobs->count; i++)
+        if (is_spilling(&jobs->items[i]))
+            count += (size_t)rejected_add(rejected, &jobs->items[i].kernel.entry.record);
     return count;
+}
+
+/* Move a request's jobs from the round before, when none of them spills. */
+static qrt_status keep_request(struct jobs *before, struct jobs *jobs, size_t index, int *kept)
+{
+    *kept = 0;
+    for (size_t i = 0; i < before->count; i++)
+        if (before->items[i].request == index && is_spilling(&before->items[i])) return QRT_OK;
+    for (size_t i = 0; i < before->count; i++) {
+        struct job *job;
+        if (before->items[i].request != index) continue;
+        TRY(new_job(jobs, &job));
+        *job = before->items[i];
+        memset(&before->items[i].unit, 0, sizeof before->items[i].unit);
+        before->items[i].kernel.bytes = NULL;
+    }
+    *kept = 1;
+    return QRT_OK;
 }
 
 /* What an earlier round compiled was not in the store before this call. */
@@ -361,19 +384,26 @@ static void remember_compiled(const struct jobs *before, struct jobs *jobs)
             const struct job *old = &before->items[j];
             struct pipeline_kernel *k = &jobs->items[i].kernel;
             if (memcmp(old->key, jobs->items[i].key, ENTRY_KEY_BYTES) != 0) continue;
-            if (old->kernel.reused || !k->reused) continue;
+            if (!old->kernel.bytes || old->kernel.reused || !k->reused) continue;
             k->reused = 0;
             k->seconds = old->kernel.seconds;
         }
 }
 
-/* One round: all requests, without the tune points that were rejected. */
+/* One round: all requests, without the tune points that were rejected; what the round before made
+ * without a rejection is kept. */
 static qrt_status make_round(struct pipeline *p, const struct request *requests, size_t count,
-                             const struct rejected *rejected, struct jobs *jobs)
+                             const struct rejected *rejected, struct jobs *before,
+                             struct jobs *jobs)
 {
-    for (size_t i = 0; i < count; i++) TRY(plan_request(p, jobs, &requests[i], rejected));
+    for (size_t i = 0; i < count; i++) {
+        int kept = 0;
+        if (rejected->count > 0) TRY(keep_request(before, jobs, i, &kept));
+        if (!kept) TRY(plan_request(p, jobs, i, &requests[i], rejected));
+    }
     drop_repeated(jobs);
-    TRY(run_pool(p, jobs));
+    run_pool(p, jobs);
+    remember_compiled(before, jobs);
     return first_failure(jobs);
 }
 
@@ -382,14 +412,13 @@ qrt_status pipeline_make(struct pipeline *p, const struct request *requests, siz
 {
     struct jobs jobs = {0}, before = {0};
     struct rejected rejected = {0};
-    qrt_status status = make_round(p, requests, count, &rejected, &jobs);
+    qrt_status status = make_round(p, requests, count, &rejected, &before, &jobs);
     for (int round = 1; status == QRT_OK && round < MAX_ROUNDS; round++) {
         if (reject_spilling(&jobs, &rejected) == 0) break;
         jobs_free(&before);
         before = jobs;
         memset(&jobs, 0, sizeof jobs);
-        status = make_round(p, requests, count, &rejected, &jobs);
-        remember_compiled(&before, &jobs);
+        status = make_round(p, requests, count, &rejected, &before, &jobs);
     }
     if (status == QRT_OK) status = hand_out(&jobs, out);
     jobs_free(&before);
