@@ -20,8 +20,11 @@
 #include "kernel_abi.h"
 
 #define INLINE static inline __attribute__((always_inline))
-#ifndef TARGET /* a test that emulates instructions compiles everything for its own processor */
+#define NOINLINE \
+    static __attribute__((noinline)) /* a step whose loops must get registers of their own */
+#ifndef TARGET /* a test that emulates instructions defines these two as nothing */
 #define TARGET(extension) __attribute__((target(extension)))
+#define KEEP(vector)      __asm__("" : "+v"(vector)) /* a value the compiler must make as written */
 #endif
 
 enum { TILE = 16, HALVES = TILE / LANES, VECTOR_BYTES = 4 * LANES };
@@ -31,13 +34,16 @@ enum { TILE = 16, HALVES = TILE / LANES, VECTOR_BYTES = 4 * LANES };
 #if LANES == 16
 typedef __m512 vf;
 typedef __m512i vi;
-#define V(operation) _mm512_##operation
+#define V(operation)       _mm512_##operation
 #define VI_BITS(operation) _mm512_##operation##_si512
 #define AS_FLOAT           _mm512_castsi512_ps
 #define AS_INT             _mm512_castps_si512
 #define SHIFT_COUNT(n)     (n)
 
-INLINE __mmask16 lanes_mask(int n) { return (__mmask16)(n >= 16 ? 0xffff : n > 0 ? (1u << n) - 1u : 0); }
+INLINE __mmask16 lanes_mask(int n)
+{
+    return (__mmask16)(n >= 16 ? 0xffff : n > 0 ? (1u << n) - 1u : 0);
+}
 INLINE vf vf_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(lanes_mask(n), p); }
 INLINE void vf_store_n(float *p, vf v, int n) { _mm512_mask_storeu_ps(p, lanes_mask(n), v); }
 INLINE vf vf_from_f16(const void *p)
@@ -92,7 +98,7 @@ INLINE __m256i fold_int(vi v)
 #else
 typedef __m256 vf;
 typedef __m256i vi;
-#define V(operation) _mm256_##operation
+#define V(operation)       _mm256_##operation
 #define VI_BITS(operation) _mm256_##operation##_si256
 #define AS_FLOAT           _mm256_castsi256_ps
 #define AS_INT             _mm256_castps_si256
@@ -131,8 +137,9 @@ INLINE vf vf_round(vf v)
 }
 INLINE void vi_to_i8(void *p, vi v)
 {
-    const __m256i low = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                                         0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m256i low =
+        _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12,
+                         -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
     const __m256i bytes = _mm256_shuffle_epi8(v, low);
     const __m128i pair =
         _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
@@ -200,10 +207,16 @@ INLINE vi vi_add16(vi a, vi b) { return V(add_epi16)(a, b); }
 INLINE vi vi_abs8(vi a) { return V(abs_epi8)(a); }
 INLINE vi vi_maddubs(vi u8, vi s8) { return V(maddubs_epi16)(u8, s8); } /* pairs, 16 bits */
 INLINE vi vi_madd16(vi a, vi b) { return V(madd_epi16)(a, b); }         /* pairs, 32 bits */
-INLINE vi vi_shift_left(vi v, unsigned n) { return V(slli_epi32)(v, SHIFT_COUNT(n)); }   /* n: a constant */
-INLINE vi vi_shift_right(vi v, unsigned n) { return V(srli_epi32)(v, SHIFT_COUNT(n)); }  /* zeros come in */
-INLINE vi vi_from_float(vf v) { return V(cvtps_epi32)(v); }             /* to nearest even */
-INLINE vf vf_as(vi v) { return AS_FLOAT(v); } /* the same bits */
+INLINE vi vi_shift_left(vi v, unsigned n)
+{
+    return V(slli_epi32)(v, SHIFT_COUNT(n));
+} /* n: a constant */
+INLINE vi vi_shift_right(vi v, unsigned n)
+{
+    return V(srli_epi32)(v, SHIFT_COUNT(n));
+} /* zeros come in */
+INLINE vi vi_from_float(vf v) { return V(cvtps_epi32)(v); } /* to nearest even */
+INLINE vf vf_as(vi v) { return AS_FLOAT(v); }               /* the same bits */
 INLINE vi vi_as(vf v) { return AS_INT(v); }
 INLINE vf vf_abs(vf v) { return vf_as(vi_and(vi_as(v), vi_set(0x7fffffff))); }
 INLINE vf vf_from_bf16(const void *p) { return vf_as(vi_shift_left(vi_from_u16(p), 16)); }
@@ -231,12 +244,12 @@ TARGET("avxvnni") INLINE vi vi_avxvnni(vi sum, vi u8, vi s8)
 
 /* ---- math ---- */
 
-/* e^x to 2 units in the last place; 0 below -87, and above 88 what 88 gives.
+/* e^x to 2 units in the last place; 0 below -87, infinity from 88.4 on.
  * x = n ln 2 + r with |r| <= ln 2 / 2; e^r is its series to r^7 (the next term is 5e-9); 2^n is made
  * in the exponent bits. */
 INLINE vf vf_exp(vf x)
 {
-    const vf in_range = vf_min(vf_max(x, vf_set(-87.0f)), vf_set(88.0f));
+    const vf in_range = vf_min(vf_max(x, vf_set(-87.0f)), vf_set(89.0f));
     const vf n = vf_round(vf_mul(in_range, vf_set(1.44269504f)));
     vf r = vf_fnma(n, vf_set(0.693359375f), in_range); /* ln 2 in two parts: the first is short, */
     r = vf_fnma(n, vf_set(-2.12194440e-4f), r);        /* so that n times it is exact */

@@ -25,8 +25,8 @@
 #define FLOAT     7
 
 enum {
-    CHUNK = 32,      /* weights along K */
-    STEPS = 8,       /* of 4 weights in a chunk */
+    CHUNK = 32, /* weights along K */
+    STEPS = 8,  /* of 4 weights in a chunk */
     CHUNK_BYTES = TILE * CHUNK / 8 * BITS,
     MIDDLE = 1 << (BITS - 1), /* the zero point of a symmetric scheme */
     /* Weights that surely share a scale: all of a chunk, or half of it (groups are multiples of 16
@@ -109,18 +109,15 @@ INLINE vi weight_zero(const struct qk_weight *w, int tile, int g, int half)
     return vi_zero();
 }
 
-/* The bias of the codes minus `offset`: what makes  scale * (q - offset) + bias  the value. */
-INLINE vf weight_bias(const struct qk_weight *w, int tile, int g, int half, vf scale, int offset)
+/* What a code's product with the scale lacks to be the value; needless when ZERO is NONE and the
+ * kernel takes MIDDLE off the codes' sums. */
+INLINE vf weight_bias(const struct qk_weight *w, int tile, int g, int half, vf scale)
 {
     const size_t index = ((size_t)tile * (size_t)w->G + (size_t)g) * TILE + (size_t)(half * LANES);
-    if (ZERO == NONE) return vf_mul(scale, vf_set((float)(offset - MIDDLE)));
-    if (ZERO == INT) {
-        const vi zero = vi_from_u8((const uint8_t *)w->zeros + index);
-        return vf_mul(scale, vf_from_int(vi_sub(vi_set(offset), zero)));
-    }
-    vf minimum = weight_values(w->zeros, index);
-    if (SCALE == TWO_LEVEL) minimum = vf_mul(minimum, weight_super(w, tile, g, 1, half));
-    return offset ? vf_fma(scale, vf_set((float)offset), minimum) : minimum;
+    if (ZERO != FLOAT)
+        return vf_mul(scale, vf_from_int(vi_sub(vi_zero(), weight_zero(w, tile, g, half))));
+    const vf minimum = weight_values(w->zeros, index);
+    return SCALE == TWO_LEVEL ? vf_mul(minimum, weight_super(w, tile, g, 1, half)) : minimum;
 }
 
 /* ---- one row of a tile, for gathering ---- */
@@ -162,7 +159,8 @@ struct row_group {
 
 INLINE struct row_group weight_row_group(const struct qk_weight *w, int n, int g)
 {
-    const size_t index = ((size_t)(n / TILE) * (size_t)w->G + (size_t)g) * TILE + (size_t)(n % TILE);
+    const size_t index =
+        ((size_t)(n / TILE) * (size_t)w->G + (size_t)g) * TILE + (size_t)(n % TILE);
     struct row_group out = {weight_row_value(w->scales, index), 0, MIDDLE};
     if (ZERO == INT) out.zero = ((const uint8_t *)w->zeros)[index];
     if (ZERO == FLOAT) {

@@ -61,19 +61,15 @@ static qrt_status open_text(const char *text, struct template_set **set)
 }
 
 /* Open, enumerate and render; QRT_OK gives the text of the first candidate. */
-static qrt_status render_text(const char *field, const char *body, char **text)
+static qrt_status render_source(const char *source, char **text)
 {
-    char *source;
-    assert_true(asprintf(&source, frame, field, body) > 0);
     struct template_set *set = NULL;
-    qrt_status status = open_text(source, &set);
-    free(source);
-    TRY(status);
+    TRY(open_text(source, &set));
     const struct request r = add_request("add.f32", "sm_89");
     struct candidate *candidates = NULL;
     size_t count;
     struct rendering rendering = {0};
-    status = template_candidates(set, &r, &candidates, &count);
+    qrt_status status = template_candidates(set, &r, &candidates, &count);
     if (status == QRT_OK) status = template_render(set, &candidates[0], &rendering);
     if (status == QRT_OK)
         *text = rendering.text, rendering.text = NULL;
@@ -83,6 +79,22 @@ static qrt_status render_text(const char *field, const char *body, char **text)
     free(candidates);
     template_set_close(set);
     return status;
+}
+
+static qrt_status render_text(const char *field, const char *body, char **text)
+{
+    char *source;
+    assert_true(asprintf(&source, frame, field, body) > 0);
+    const qrt_status status = render_source(source, text);
+    free(source);
+    return status;
+}
+
+static void expect_source_error(const char *source, const char *words)
+{
+    char *text;
+    assert_int_equal(render_source(source, &text), QRT_E_TEMPLATE);
+    if (!strstr(qrt_message(), words)) fail_msg("'%s' lacks '%s'", qrt_message(), words);
 }
 
 static void expect_error(const char *field, const char *body, int line, const char *words)
@@ -131,8 +143,8 @@ static void compare_golden(const char *golden, const char *request, const char *
 static void rendering_is_golden(void **state)
 {
     (void)state;
-    compare_golden(SOURCE_DIR "/tests/golden/engine_add.cu", "add.f16", "sm_89");
-    compare_golden(SOURCE_DIR "/tests/golden/engine_add.c", "add.f32", "x86-64-v3");
+    compare_golden(SOURCE_DIR "/tests/golden/engine_add.cu.txt", "add.f16", "sm_89");
+    compare_golden(SOURCE_DIR "/tests/golden/engine_add.c.txt", "add.f32", "x86-64-v3");
 }
 
 static void lines_map_back(void **state)
@@ -289,10 +301,10 @@ static void errors_name_the_line(void **state)
     expect_error("op = 'adds',", "", 0, "no op 'adds'");
     expect_error("accepts = 1,", "", 0, "'accepts' is a number");
     expect_error("oh dear", "", 8, "expected");
-    struct template_set *set;
-    assert_int_equal(open_text("no rule\n", &set), QRT_E_TEMPLATE);
-    assert_non_null(strstr(qrt_message(), "three dashes"));
-    assert_int_equal(open_text("\x1bLua", &set), QRT_E_TEMPLATE);
+    expect_error("tostring = 1,", "", 0, "hides a name of Lua");
+    expect_source_error("no rule\n", "three dashes");
+    expect_source_error("\x1bLua", "three dashes");
+    expect_source_error("\x1bLua\n---\n", "t.cu.in:1: ");
 }
 
 static void sandbox_has_no_way_out(void **state)

@@ -9,6 +9,7 @@
 #include_next <immintrin.h>
 
 #define TARGET(extension) /* vec.h: the emulation needs no instruction that could be missing */
+#define KEEP(vector)
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
 
