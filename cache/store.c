@@ -181,16 +181,17 @@ static void *read_entry(const struct store *s, const char *shard, const char *na
     return NULL;
 }
 
-qrt_status store_get(struct store *s, const uint8_t key[ENTRY_KEY_BYTES], void **bytes,
-                     size_t *count, int *found)
+qrt_status store_get(struct store *s, const uint8_t key[ENTRY_KEY_BYTES], struct entry *entry,
+                     void **bytes, size_t *count, int *found)
 {
     char shard[SHARD_BYTES], name[NAME_BYTES];
-    struct entry entry;
+    struct entry e;
     size_t size = 0;
     names_of(key, shard, name);
-    void *block = read_entry(s, shard, name, &entry, &size);
+    void *block = read_entry(s, shard, name, &e, &size);
     *found = block != NULL;
     if (!block) return QRT_OK;
+    *entry = e;
     *bytes = block;
     *count = size;
     return QRT_OK;

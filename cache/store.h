@@ -22,9 +22,9 @@ qrt_status store_open(const char *folder, struct store **out);
 void store_close(struct store *s);
 const char *store_folder(const struct store *s);
 
-/* The entry's bytes (free()), checked by entry_parse() and against the key. */
-qrt_status store_get(struct store *s, const uint8_t key[ENTRY_KEY_BYTES], void **bytes,
-                     size_t *count, int *found);
+/* The entry, checked by entry_parse() and against the key, and the bytes it points into (free()). */
+qrt_status store_get(struct store *s, const uint8_t key[ENTRY_KEY_BYTES], struct entry *entry,
+                     void **bytes, size_t *count, int *found);
 qrt_status store_put(struct store *s, const uint8_t key[ENTRY_KEY_BYTES], const void *bytes,
                      size_t count);
 

@@ -87,13 +87,12 @@ const char *cli_nearest(const char *name, const char *const *names, size_t count
 }
 
 static const struct cli_option *find_in(const struct cli_option *options, const char *name,
-                                        size_t length)
+                                        size_t length, int is_short)
 {
-    for (const struct cli_option *o = options; o && o->name; o++)
-        if (length == 1 && o->letter && name[0] == o->letter)
-            return o;
-        else if (length > 1 && strlen(o->name) == length && strncmp(o->name, name, length) == 0)
-            return o;
+    for (const struct cli_option *o = options; o && o->name; o++) {
+        if (is_short && length == 1 && name[0] == o->letter) return o;
+        if (!is_short && strlen(o->name) == length && strncmp(o->name, name, length) == 0) return o;
+    }
     return NULL;
 }
 
@@ -145,9 +144,8 @@ static int parse_option(const struct cli_spec *spec, int argc, char **argv, int 
     const char *text = argv[*i], *name = text + 1 + (text[1] == '-');
     const size_t length = strcspn(name, "=");
     const int is_short = text[1] != '-';
-    const struct cli_option *o = NULL;
-    if (is_short == (length == 1)) o = find_in(spec->options, name, length);
-    if (!o && is_short == (length == 1)) o = find_in(common, name, length);
+    const struct cli_option *o = find_in(spec->options, name, length, is_short);
+    if (!o) o = find_in(common, name, length, is_short);
     if (!o) return unknown_option(spec, text);
     if (o->type == CLI_FLAG) {
         if (name[length]) return cli_usage(spec, "--%s takes no value", o->name);
@@ -193,6 +191,16 @@ int cli_parse(const struct cli_spec *spec, int argc, char **argv, struct cli *ou
     return code ? code + 1 : 0;
 }
 
+/* A message may quote a file: what a terminal could obey is printed as '?'. */
+static void print_message(const char *message)
+{
+    for (const char *at = message; *at; at++) {
+        const unsigned char c = (unsigned char)*at;
+        const int c1 = c >= 0x80 && c < 0xa0 && at > message && (unsigned char)at[-1] == 0xc2;
+        fputc((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f || c1 ? '?' : c, stderr);
+    }
+}
+
 int cli_fail(qrt_status status)
 {
     static const struct {
@@ -205,7 +213,9 @@ int cli_fail(qrt_status status)
         {QRT_E_DEVICE_LOST, EXIT_DEVICE},
     };
     const char *advice = qrt_status_advice(status);
-    fprintf(stderr, "qgen: %s: %s\n", qrt_status_text(status), qrt_message());
+    fprintf(stderr, "qgen: %s: ", qrt_status_text(status));
+    print_message(qrt_message());
+    fputc('\n', stderr);
     if (*advice) fprintf(stderr, "      %s\n", advice);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].status == status) return table[i].code;

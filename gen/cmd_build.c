@@ -2,14 +2,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli.h"
 #include "error.h"
 #include "file.h"
-#include "filekind.h"
 #include "key.h"
-#include "pack.h"
+#include "model_cache.h"
 #include "pipeline.h"
 #include "rank.h"
 #include "request_set.h"
@@ -148,28 +146,15 @@ static qrt_status parse_rows(struct work *w)
 
 static qrt_status add_model(struct work *w)
 {
-    enum filekind kind;
-    char packed[] = "/tmp/qgen-model-XXXXXX";
-    TRY(filekind_of(model, &kind));
-    if (kind == FILE_ENTRY) return error_set(QRT_E_FORMAT, "%s is a kernel, not a model", model);
-    const char *path = model;
-    if (kind == FILE_GGUF) {
-        const int fd = mkstemp(packed);
-        if (fd < 0) return error_set(QRT_E_IO, "/tmp: no temporary file can be made there");
-        close(fd);
-        struct pack_result ignored;
-        const struct pack_options how = {.families = 1u << FAMILY_X86 | 1u << FAMILY_MMA};
-        path = packed;
-        const qrt_status status = pack_file(model, packed, &how, &ignored);
-        if (status != QRT_OK) {
-            remove(packed);
-            return status;
-        }
-    }
+    char *path;
+    unsigned families = 0;
+    for (size_t i = 0; i < w->arch_count; i++) families |= 1u << w->archs[i]->family;
+    const struct pack_options how = {.families = families, .threads = jobs};
+    TRY(model_cache_get(model, &how, &path));
     qrt_status status = QRT_OK;
     for (size_t i = 0; i < w->arch_count && status == QRT_OK; i++)
         status = request_set_add_model(&w->set, w->archs[i], path, act, w->m_lo, w->m_hi);
-    if (path == packed) remove(packed);
+    free(path);
     return status;
 }
 

@@ -43,6 +43,7 @@ struct job {
     struct checker *checker;
     struct check_report report;
     struct cli_progress progress;
+    int wanted;        /* kernels to check */
     qrt_status status; /* what stopped a visit */
 };
 
@@ -60,6 +61,13 @@ static int is_wanted(const struct job *j, const struct entry *e)
     if (j->arch && j->arch != built) return 0;
     return !j->has_scheme ||
            (has_weight(&e->record.desc) && scheme_equal(&e->record.desc.weight, &j->scheme));
+}
+
+static int count(void *user, const struct entry *e)
+{
+    struct job *j = user;
+    j->wanted += is_wanted(j, e);
+    return 0;
 }
 
 static int visit(void *user, const struct entry *e)
@@ -100,10 +108,11 @@ static qrt_status read_entry(const char *path, void **bytes, struct entry *e)
 static qrt_status each_of_folder(struct job *j, const char *folder)
 {
     struct dirent **file;
-    const int count = scandir(folder, &file, is_entry_file, alphasort);
-    if (count < 0) return error_set(QRT_E_IO, "%s: not a readable folder", folder);
+    const int files = scandir(folder, &file, is_entry_file, alphasort);
+    if (files < 0) return error_set(QRT_E_IO, "%s: not a readable folder", folder);
     qrt_status status = QRT_OK;
-    for (int i = 0; i < count; i++) {
+    cli_progress_start(&j->progress, &j->cli, "check", "files", files);
+    for (int i = 0; i < files; i++) {
         char path[4096];
         void *bytes = NULL;
         struct entry e;
@@ -123,7 +132,9 @@ static qrt_status each_of_store(struct job *j)
 {
     struct store *store = NULL;
     TRY(store_open(NULL, &store));
-    const qrt_status status = store_each(store, visit, j);
+    qrt_status status = store_each(store, count, j);
+    cli_progress_start(&j->progress, &j->cli, "check", "kernels", j->wanted);
+    if (status == QRT_OK) status = store_each(store, visit, j);
     store_close(store);
     return status != QRT_OK ? status : j->status;
 }
@@ -140,12 +151,14 @@ static const char *const ref_schemes[] = {
 
 static qrt_status check_definition(struct job *j)
 {
+    enum { COUNT = sizeof ref_schemes / sizeof *ref_schemes };
     if (j->has_scheme) return check_ref(j->device, &j->scheme, &j->report);
-    for (size_t i = 0; i < sizeof ref_schemes / sizeof *ref_schemes; i++) {
+    cli_progress_start(&j->progress, &j->cli, "check", "schemes", COUNT);
+    for (int i = 0; i < COUNT; i++) {
         struct scheme s;
         TRY(scheme_parse(ref_schemes[i], &s));
         TRY(check_ref(j->device, &s, &j->report));
-        cli_progress_update(&j->progress, j->report.checked);
+        cli_progress_update(&j->progress, i + 1);
     }
     return QRT_OK;
 }
@@ -167,7 +180,6 @@ static qrt_status run(struct job *j)
     TRY(read_request(j));
     TRY(qrt_open(NULL, &j->rt));
     TRY(qrt_device_open(j->rt, name, &j->device));
-    cli_progress_start(&j->progress, &j->cli, "check", "kernels", 0);
     if (strcmp(name, "ref") == 0) return check_definition(j);
     TRY(check_open(j->device, &j->checker));
     return kernel_folder ? each_of_folder(j, kernel_folder) : each_of_store(j);

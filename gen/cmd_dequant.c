@@ -208,7 +208,8 @@ int cmd_dequant(int argc, char **argv)
     const int stop = cli_parse(&spec, argc, argv, &cli);
     if (stop) return stop - 1;
     if (!output) return cli_usage(&spec, "-o X.npy is missing");
-    qrt_status status = open_rows(cli.operands[0], cli.operands[1], &r);
+    qrt_status status = outfile_refuse_input(output, cli.operands[0]);
+    if (status == QRT_OK) status = open_rows(cli.operands[0], cli.operands[1], &r);
     if (status == QRT_OK) status = write_rows(&r, output);
     if (status == QRT_OK) report(&cli, &r);
     close_rows(&r);

@@ -27,8 +27,9 @@ static json_t *tensor_of(const qrt_model *m, const struct qm_tensor *t)
     json_t *shape = json_array();
     if (!t->is_vector) json_array_append_new(shape, json_integer(t->N));
     json_array_append_new(shape, json_integer(t->K));
-    return json_pack("{ss so ss ss sI}", "name", m->strings + t->name, "shape", shape, "scheme",
-                     scheme, "packed", t->is_vector ? "vector" : packed, "bytes",
+    const char *name = m->strings + t->name;
+    return json_pack("{so so ss ss sI}", "name", inspect_text(name, strlen(name)), "shape", shape,
+                     "scheme", scheme, "packed", t->is_vector ? "vector" : packed, "bytes",
                      (json_int_t)bytes);
 }
 

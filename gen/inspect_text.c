@@ -24,42 +24,49 @@ json_t *inspect_text(const char *data, size_t bytes)
     return text;
 }
 
-/* Print at most `width` characters; control characters as \xNN, so that no terminal obeys them. */
-static void print_cut(const char *text, int width)
+/* Whether a terminal may obey what is at `text`: C0 controls, DEL, and C1 controls in UTF-8. */
+static int is_control(const char *text)
 {
-    for (; *text && width > 0; text++) {
-        const unsigned char c = (unsigned char)*text;
-        if (c < 0x20 || c == 0x7f)
-            width -= printf("\\x%02x", c);
+    const unsigned char c = (unsigned char)text[0], next = (unsigned char)text[1];
+    return c < 0x20 || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0);
+}
+
+/* A copy to free(), with the bytes of control characters as \xNN. */
+static char *without_controls(const char *text)
+{
+    char *copy = malloc(4 * strlen(text) + 1), *at = copy;
+    for (int left = 0; copy && *text; text++) {
+        if (is_control(text)) left = (unsigned char)*text == 0xc2 ? 2 : 1;
+        if (left > 0)
+            left--, at += sprintf(at, "\\x%02x", (unsigned char)*text);
         else
-            width -= (c & 0xc0) != 0x80,
-                putchar(c); /* of a UTF-8 character the first byte counts */
+            *at++ = *text;
     }
-    while (((unsigned char)*text & 0xc0) == 0x80) putchar(*text++);
-    if (*text) printf(" ...");
+    if (copy) *at = 0;
+    return copy;
 }
 
 /* One line of text for a value, to free(). */
 static char *line_of(const json_t *value)
 {
     char *line = NULL;
-    if (json_is_string(value)) return strdup(json_string_value(value));
+    if (json_is_string(value)) return without_controls(json_string_value(value));
     if (json_is_real(value)) return asprintf(&line, "%g", json_real_value(value)) < 0 ? NULL : line;
-    return json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9));
+    line = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9));
+    char *clean = line ? without_controls(line) : NULL;
+    free(line);
+    return clean;
 }
 
-static void print_value(const json_t *value)
+/* Print at most `width` characters of the line of a value; of one in UTF-8 the first byte counts. */
+static void print_value(const json_t *value, int width)
 {
-    char *line = line_of(value);
-    if (line) print_cut(line, VALUE_WIDTH);
+    char *line = line_of(value), *end = line ? line : "";
+    for (; *end && (width > 0 || ((unsigned char)*end & 0xc0) == 0x80); end++)
+        width -= ((unsigned char)*end & 0xc0) != 0x80;
+    if (line) printf("%.*s%s", (int)(end - line), line, *end ? " ..." : "");
     free(line);
     printf("\n");
-}
-
-static void print_member(const char *indent, int width, const char *key, const json_t *value)
-{
-    printf("%s%-*s  ", indent, width, key);
-    print_value(value);
 }
 
 static void print_object(const json_t *object)
@@ -68,7 +75,11 @@ static void print_object(const json_t *object)
     json_t *value;
     size_t width = 0;
     json_object_foreach((json_t *)object, key, value) if (strlen(key) > width) width = strlen(key);
-    json_object_foreach((json_t *)object, key, value) print_member("  ", (int)width, key, value);
+    json_object_foreach((json_t *)object, key, value)
+    {
+        printf("  %-*s  ", (int)width, key);
+        print_value(value, VALUE_WIDTH);
+    }
 }
 
 /* Print one line of a table: the values of a row, or its keys when `heads`. */
@@ -79,7 +90,7 @@ static void print_row(const json_t *row, const size_t width[COLUMNS], int heads)
     size_t column = 0;
     json_object_foreach((json_t *)row, key, value)
     {
-        char *line = heads ? strdup(key) : line_of(value);
+        char *line = heads ? without_controls(key) : line_of(value);
         const int last = column + 1 == json_object_size(row);
         printf("  %-*s", last ? 0 : (int)width[column % COLUMNS], line ? line : "");
         free(line);
@@ -124,8 +135,7 @@ static void print_list(const json_t *list)
     json_array_foreach(list, i, item)
     {
         printf("  - ");
-        print_cut(json_is_string(item) ? json_string_value(item) : "", SENTENCE_WIDTH);
-        printf("\n");
+        print_value(item, SENTENCE_WIDTH);
     }
 }
 
@@ -139,7 +149,8 @@ void inspect_print(const json_t *result)
             printf("\n%s\n", key);
             json_is_object(value) ? print_object(value) : print_list(value);
         } else {
-            print_member("", 12, key, value);
+            printf("%-12s  ", key);
+            print_value(value, SENTENCE_WIDTH);
         }
     }
 }

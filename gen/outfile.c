@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -47,16 +48,35 @@ static qrt_status check_target(const char *path)
     return QRT_OK;
 }
 
+qrt_status outfile_refuse_input(const char *path, const char *input)
+{
+    struct stat a, b;
+    if (stat(path, &a) == 0 && stat(input, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        return error_set(QRT_E_ARGUMENT, "%s is the input itself: give the output another name",
+                         path);
+    return QRT_OK;
+}
+
+/* `path` and a temporary name that no other process has. */
+static qrt_status name_files(const char *path, struct outfile *out)
+{
+    uint64_t random;
+    if (getrandom(&random, sizeof random, 0) != sizeof random)
+        return io_error(path, "get a random name beside", errno);
+    out->path = strdup(path);
+    if (out->path &&
+        asprintf(&out->temporary, "%s.%016llx.tmp", path, (unsigned long long)random) >= 0)
+        return QRT_OK;
+    out->temporary = NULL;
+    outfile_discard(out);
+    return error_set(QRT_E_MEMORY, "no memory");
+}
+
 qrt_status outfile_open(const char *path, struct outfile *out)
 {
     *out = (struct outfile){.fd = -1};
     TRY(check_target(path));
-    out->path = strdup(path);
-    if (!out->path || asprintf(&out->temporary, "%s.%ld.tmp", path, (long)getpid()) < 0) {
-        out->temporary = NULL;
-        outfile_discard(out);
-        return error_set(QRT_E_MEMORY, "no memory");
-    }
+    TRY(name_files(path, out));
     out->fd = open_unnamed(path);
     if (out->fd < 0) {
         out->fd = open(out->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -110,7 +130,6 @@ static int link_temporary(struct outfile *o)
     char self[32];
     if (o->named) return 0;
     snprintf(self, sizeof self, "/proc/self/fd/%d", o->fd);
-    unlink(o->temporary); /* left by a killed process that had our number */
     if (linkat(AT_FDCWD, self, AT_FDCWD, o->temporary, AT_SYMLINK_FOLLOW) != 0) return -1;
     o->named = 1;
     return 0;

@@ -25,6 +25,10 @@ struct outfile {
 /* Start a file that will replace `path` (a regular file or nothing). */
 qrt_status outfile_open(const char *path, struct outfile *out);
 
+/* QRT_E_ARGUMENT when `path` is the same file as `input`, which would be replaced by what is made of
+ * it. */
+qrt_status outfile_refuse_input(const char *path, const char *input);
+
 /* Make the file `bytes` long and claim the room on disk. */
 qrt_status outfile_reserve(struct outfile *o, uint64_t bytes);
 

@@ -321,6 +321,7 @@ qrt_status pack_file(const char *in, const char *path, const struct pack_options
     struct model m;
     struct program p = {0};
     qrt_status status;
+    TRY(outfile_refuse_input(path, in));
     TRY(gguf_open(in, &g));
     TRY_DONE(model_from_gguf(g, &m));
     TRY_DONE(program_build(&m, &p));

@@ -133,6 +133,7 @@ static qrt_status add_job(struct pipeline *p, struct jobs *jobs, size_t first,
         jobs->items = items;
         jobs->capacity = capacity;
     }
+    TRY(template_launch(&job.candidate));
     TRY(unit_make(p->templates, &job.candidate, &job.unit));
     if (merge(jobs, first, &job))
         unit_free(&job.unit);
@@ -161,18 +162,22 @@ static qrt_status choose_from(struct pipeline *p, struct jobs *jobs, size_t firs
     return QRT_OK;
 }
 
-/* The request for one of the fixed ranges; `wanted`: the caller asked for rows of it. */
+static int overlaps(int lo, int hi, const struct request *r)
+{
+    return lo <= r->m_hi && hi >= r->m_lo;
+}
+
+/* The request for one of the fixed ranges. */
 static qrt_status choose_range(struct pipeline *p, struct jobs *jobs, size_t first,
-                               const struct request *request, const struct pipeline_range *range,
-                               int wanted)
+                               const struct request *request, const struct pipeline_range *range)
 {
     struct request r = *request;
     struct candidate *candidates;
     size_t count;
     r.m_lo = range->lo;
     r.m_hi = range->hi;
-    qrt_status status = template_candidates(p->templates, &r, &candidates, &count);
-    if (status == QRT_E_SCHEME && !wanted) return QRT_OK;
+    qrt_status status = template_shortlist(p->templates, &r, &candidates, &count);
+    if (status == QRT_E_SCHEME && !overlaps(range->lo, range->hi, request)) return QRT_OK;
     TRY(status);
     for (int lo = range->lo; lo <= range->hi && status == QRT_OK;) {
         int covered = 0;
@@ -180,7 +185,7 @@ static qrt_status choose_range(struct pipeline *p, struct jobs *jobs, size_t fir
         if (status == QRT_OK && covered < lo) {
             char name[OP_NAME_BYTES];
             op_desc_name(&r.desc, name);
-            if (wanted)
+            if (overlaps(lo, range->hi, request))
                 status = error_set(QRT_E_SCHEME, "%s on %s: no template is made for M = %d", name,
                                    r.arch->name, lo);
             break;
@@ -191,18 +196,11 @@ static qrt_status choose_range(struct pipeline *p, struct jobs *jobs, size_t fir
     return status;
 }
 
-static int overlaps(int lo, int hi, const struct request *r)
-{
-    return lo <= r->m_hi && hi >= r->m_lo;
-}
-
 /* All ranges are looked at, so that what is merged does not depend on the rows asked for. */
 static qrt_status choose(struct pipeline *p, struct jobs *jobs, const struct request *request)
 {
     const size_t first = jobs->count;
-    for (size_t i = 0; i < RANGE_COUNT; i++)
-        TRY(choose_range(p, jobs, first, request, &ranges[i],
-                         overlaps(ranges[i].lo, ranges[i].hi, request)));
+    for (size_t i = 0; i < RANGE_COUNT; i++) TRY(choose_range(p, jobs, first, request, &ranges[i]));
     size_t kept = first;
     for (size_t i = first; i < jobs->count; i++) {
         const struct entry_record *r = &jobs->items[i].candidate.record;
@@ -325,18 +323,17 @@ static qrt_status compile(const struct pipeline *p, struct job *job)
 static qrt_status make_kernel(const struct pipeline *p, struct job *job)
 {
     struct pipeline_kernel *k = &job->kernel;
-    TRY(store_get(p->store, job->key, &k->bytes, &k->count, &k->reused));
-    if (!k->reused) {
-        if (p->options.offline)
-            return error_set(QRT_E_KERNEL,
-                             "%s is not in the store %s, and --offline forbids to "
-                             "make it; run the same command without --offline",
-                             job->candidate.record.symbol, store_folder(p->store));
-        TRY(compile(p, job));
-        /* A store that cannot be written costs the next run time, this one nothing. */
-        if (store_put(p->store, job->key, k->bytes, k->count) != QRT_OK)
-            snprintf(job->store_problem, sizeof job->store_problem, "%.255s", qrt_message());
-    }
+    TRY(store_get(p->store, job->key, &k->entry, &k->bytes, &k->count, &k->reused));
+    if (k->reused) return QRT_OK;
+    if (p->options.offline)
+        return error_set(QRT_E_KERNEL,
+                         "%s is not in the store %s, and --offline forbids to make it; run the "
+                         "same command without --offline",
+                         job->candidate.record.symbol, store_folder(p->store));
+    TRY(compile(p, job));
+    /* A store that cannot be written costs the next run time, this one nothing. */
+    if (store_put(p->store, job->key, k->bytes, k->count) != QRT_OK)
+        snprintf(job->store_problem, sizeof job->store_problem, "%.255s", qrt_message());
     return entry_parse(k->bytes, k->count, &k->entry);
 }
 

@@ -50,9 +50,10 @@ struct template
         size_t bytes;
         char *owned; /* the same, when it is this template's to free */
     } source;
-    int op;                 /* enum op */
-    lua_State *L;           /* NULL until the first request for the backend */
-    int candidates, render; /* references to the prelude's functions */
+    int op;       /* enum op */
+    lua_State *L; /* NULL until the first request for the backend */
+    int strict_request, accepts, candidates, launch,
+        render; /* references to the prelude's functions */
     struct usage {
         size_t bytes, total_bytes; /* held now; allocated during this call */
         long steps;
@@ -292,11 +293,14 @@ static int open_protected(lua_State *L)
     lua_pushcfunction(L, emit);
     lua_pushcfunction(L, guard);
     lua_pushstring(L, t->backend->name);
-    lua_call(L, 5, 3);
-    t->op = find_op(lua_tostring(L, -3));
-    if (t->op < 0) return luaL_error(L, "op: there is no op '%s'", lua_tostring(L, -3));
+    lua_call(L, 5, 6);
+    t->op = find_op(lua_tostring(L, -6));
+    if (t->op < 0) return luaL_error(L, "op: there is no op '%s'", lua_tostring(L, -6));
     t->render = luaL_ref(L, LUA_REGISTRYINDEX);
+    t->launch = luaL_ref(L, LUA_REGISTRYINDEX);
     t->candidates = luaL_ref(L, LUA_REGISTRYINDEX);
+    t->accepts = luaL_ref(L, LUA_REGISTRYINDEX);
+    t->strict_request = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
 
@@ -540,6 +544,7 @@ static void set_kind(lua_State *L, const struct op_desc *d)
 static void push_request(lua_State *L, const struct request *r)
 {
     const struct op_desc *d = &r->desc;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, template_of(L)->strict_request);
     lua_newtable(L);
     set_text(L, "op", op_name((enum op)d->op));
     set_text(L, "act", elem_name((enum elem_type)d->act));
@@ -557,6 +562,7 @@ static void push_request(lua_State *L, const struct request *r)
     }
     push_arch(L, r->arch);
     lua_setfield(L, -2, "arch");
+    lua_call(L, 1, 1);
 }
 
 /* ---- candidates out of Lua ---- */
@@ -585,9 +591,11 @@ static enum dim find_dim(lua_State *L, const char *name)
     return DIM_ONE;
 }
 
-/* The candidate's table is at the top. */
+/* The table of launch() is at the top. */
 static void read_launch(lua_State *L, struct entry_record *record)
 {
+    record->split = (int32_t)integer_field(L, "split");
+    record->smem_bytes = (uint32_t)integer_field(L, "smem");
     lua_getfield(L, -1, "grid");
     for (int i = 0; i < 3; i++) {
         lua_rawgeti(L, -1, i + 1);
@@ -630,6 +638,7 @@ static void make_symbol(struct entry_record *record)
     for (size_t i = 0; i < sizeof hash; i++, end += 2) snprintf(end, 3, "%02x", hash[i]);
 }
 
+/* {tune, lo, hi, rank} at the top. */
 static void read_candidate(lua_State *L, const struct enumeration *e, struct candidate *c)
 {
     struct entry_record *record = &c->record;
@@ -639,21 +648,16 @@ static void read_candidate(lua_State *L, const struct enumeration *e, struct can
     record->desc = e->request->desc;
     memcpy(record->arch, e->request->arch->name, sizeof record->arch);
     memcpy(record->template_, e->template->name, sizeof record->template_);
-    lua_getfield(L, -1, "tune");
-    if (lua_rawlen(L, -1) >= sizeof record->tune)
-        luaL_error(L, "tune point '%s' is longer than %d bytes", lua_tostring(L, -1),
+    for (int i = 1; i <= 4; i++) lua_rawgeti(L, -i, i);
+    if (lua_rawlen(L, -4) >= sizeof record->tune)
+        luaL_error(L, "tune point '%s' is longer than %d bytes", lua_tostring(L, -4),
                    (int)sizeof record->tune - 1);
-    strcpy(record->tune, lua_tostring(L, -1));
-    lua_getfield(L, -2, "rank");
+    strcpy(record->tune, lua_tostring(L, -4));
+    record->m_lo = (int32_t)lua_tointeger(L, -3);
+    record->m_hi = (int32_t)lua_tointeger(L, -2);
     c->rank = lua_tonumber(L, -1);
-    lua_pop(L, 2);
     record->rank = (int32_t)lrint(fmin(fmax(c->rank * RANK_UNIT, INT32_MIN), INT32_MAX));
-    record->m_lo = (int32_t)integer_field(L, "m_lo");
-    record->m_hi = (int32_t)integer_field(L, "m_hi");
-    record->split = (int32_t)integer_field(L, "split");
-    record->smem_bytes = (uint32_t)integer_field(L, "smem");
-    read_launch(L, record);
-    make_symbol(record);
+    lua_pop(L, 4);
 }
 
 static void check_arch_limits(lua_State *L, const struct candidate *c)
@@ -689,8 +693,7 @@ static int candidates_protected(lua_State *L)
     grow(L, (void **)&e->found, &e->capacity, e->count + more, sizeof *e->found);
     for (size_t i = 0; i < more; i++) {
         lua_rawgeti(L, -2, (lua_Integer)i + 1);
-        read_candidate(L, e, &e->found[e->count]);
-        check_arch_limits(L, &e->found[e->count++]);
+        read_candidate(L, e, &e->found[e->count++]);
         lua_pop(L, 1);
     }
     return 0;
@@ -714,8 +717,8 @@ static qrt_status no_candidate(const struct enumeration *e)
                      e->reasons[0] ? e->reasons : "none is for this op and arch");
 }
 
-qrt_status template_candidates(struct template_set *set, const struct request *r,
-                               struct candidate **out, size_t *count)
+qrt_status template_shortlist(struct template_set *set, const struct request *r,
+                              struct candidate **out, size_t *count)
 {
     struct enumeration e = {.request = r};
     qrt_status status = QRT_OK;
@@ -734,6 +737,62 @@ qrt_status template_candidates(struct template_set *set, const struct request *r
     qsort(e.found, e.count, sizeof *e.found, by_rank);
     *out = e.found;
     *count = e.count;
+    return QRT_OK;
+}
+
+static int accepts_protected(lua_State *L)
+{
+    struct enumeration *e = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->template->accepts);
+    push_request(L, e->request);
+    lua_call(L, 1, 1);
+    e->count += (size_t)lua_toboolean(L, -1);
+    return 0;
+}
+
+qrt_status template_accepts(struct template_set *set, const struct request *r, int *accepted)
+{
+    struct enumeration e = {.request = r};
+    for (size_t i = 0; i < set->template_count; i++) {
+        struct template *t = set->templates[i];
+        if (t->backend->kind != r->arch->kind) continue;
+        e.template = t;
+        TRY(template_open(t));
+        if (t->op == r->desc.op) TRY(run(t, accepts_protected, &e));
+    }
+    *accepted = e.count > 0;
+    return QRT_OK;
+}
+
+static int launch_protected(lua_State *L)
+{
+    struct candidate *c = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, c->template->launch);
+    push_request(L, &c->request);
+    lua_pushstring(L, c->record.tune);
+    lua_call(L, 2, 1);
+    read_launch(L, &c->record);
+    check_arch_limits(L, c);
+    make_symbol(&c->record);
+    return 0;
+}
+
+qrt_status template_launch(struct candidate *c) { return run(c->template, launch_protected, c); }
+
+qrt_status template_candidates(struct template_set *set, const struct request *r,
+                               struct candidate **out, size_t *count)
+{
+    struct candidate *found;
+    size_t all;
+    TRY(template_shortlist(set, r, &found, &all));
+    for (size_t i = 0; i < all; i++) {
+        const qrt_status status = template_launch(&found[i]);
+        if (status == QRT_OK) continue;
+        free(found);
+        return status;
+    }
+    *out = found;
+    *count = all;
     return QRT_OK;
 }
 

@@ -81,10 +81,19 @@ const char *template_include(const struct template_set *set, const char *backend
 const char *template_origin(const struct template *t);  /* "templates/cuda/gemm.cu.in" */
 const char *template_backend(const struct template *t); /* "cuda", "x86" */
 
+/* Whether any template says that it can serve the request; rows are not looked at. */
+qrt_status template_accepts(struct template_set *set, const struct request *r, int *accepted);
+
 /* All legal candidates of all templates that accept the request, best rank first; free() the array.
  * None: QRT_E_SCHEME with each template's reason. */
 qrt_status template_candidates(struct template_set *set, const struct request *r,
                                struct candidate **out, size_t *count);
+
+/* The same with records that lack symbol, grid, block, smem and split, which template_launch() fills
+ * in: where one of hundreds is taken, the rest need none. */
+qrt_status template_shortlist(struct template_set *set, const struct request *r,
+                              struct candidate **out, size_t *count);
+qrt_status template_launch(struct candidate *c);
 
 qrt_status template_render(struct template_set *set, const struct candidate *c,
                            struct rendering *out);

@@ -286,7 +286,68 @@ local function grid_entry(value)
     return {dim or tostring(value), whole("grid", tonumber(div), 1, 1 << 20)}
 end
 
-local function launch(r, p)
+local function strict_request(r)
+    if r.weight then strict(r.weight, "r.weight") end
+    strict(r.arch, "r.arch")
+    return strict(r, "r")
+end
+
+-- Call visit(p, texts) for each point, the last name varying fastest.
+local function each_point(visit, p, texts, depth)
+    local name = tune_names[depth]
+    if not name then return visit(p, texts) end
+    for _, value in ipairs(tune[name]) do
+        p[name] = value
+        texts[depth] = name .. "=" .. tostring(value)
+        each_point(visit, p, texts, depth + 1)
+    end
+end
+
+local function rows(r, p)
+    if not head.m then return 1, MAX_ROWS end
+    local lo, hi = head.m(r, p)
+    lo = whole("m", lo, 1, MAX_ROWS)
+    return lo, whole("m", hi, 0, MAX_ROWS) -- below lo: none of the rows asked for
+end
+
+local function rank(r, p)
+    local value = call("rank", 0, r, p)
+    if type(value) ~= "number" or value ~= value then
+        at_line(getinfo(head.rank, "S").linedefined, "rank: not a number")
+    end
+    return value
+end
+
+-- All legal points for a request as {tune, lo, hi, rank}; or nil and why there are none.
+local function candidates(r)
+    local accepted, why = head.accepts(r)
+    if not accepted then return nil, why and tostring(why) or "does not accept it" end
+    local found, points, in_range = {}, 0, 0
+    each_point(function(p, texts)
+        points = points + 1
+        if points > MAX_POINTS then at_line(1, "more than %d tune points", MAX_POINTS) end
+        local lo, hi = rows(r, p)
+        if lo > hi or lo > r.m_hi or hi < r.m_lo then return end
+        in_range = in_range + 1
+        if head.where and not head.where(r, p) then return end
+        found[#found + 1] = {concat(texts, " "), lo, hi, rank(r, p)}
+    end, strict({}, "p"), {}, 1)
+    if #found > 0 then return found end
+    if in_range > 0 then return nil, format("none of %d tune points is legal", in_range) end
+    return nil, format("made for no row of M %d..%d", r.m_lo, r.m_hi)
+end
+
+local function point_of(text)
+    local p = strict({}, "p")
+    for key, value in string.gmatch(text, "([%w_]+)=([%w_%-]+)") do
+        p[key] = tonumber(value) or value
+    end
+    return p
+end
+
+-- How a point's kernel is launched: grid, block, smem, split.
+local function launch(r, tune_text)
+    local p = point_of(tune_text)
     local grid, block = call("grid", {}, r, p), call("block", {}, r, p)
     if type(grid) ~= "table" then grid = {grid} end
     if type(block) ~= "table" then block = {block} end
@@ -295,67 +356,11 @@ local function launch(r, p)
         result.grid[i] = grid_entry(grid[i] or 1)
         result.block[i] = whole("block", block[i] or 1, 1, 1024)
     end
+    result.smem = whole("smem", call("smem", 0, r, p), 0, 1 << 24)
+    result.split = whole("split", call("split", 1, r, p), 0, 1 << 16)
     return result
 end
 
-local function describe(r, p, tune_text)
-    local c = launch(r, p)
-    local lo, hi = 1, MAX_ROWS
-    if head.m then lo, hi = head.m(r, p) end
-    c.tune = tune_text
-    c.m_lo = whole("m", lo, 1, MAX_ROWS)
-    c.m_hi = whole("m", hi, 0, MAX_ROWS) -- below m_lo: for none of the rows asked for
-    c.rank = call("rank", 0, r, p)
-    if type(c.rank) ~= "number" or c.rank ~= c.rank then
-        at_line(getinfo(head.rank, "S").linedefined, "rank: not a number")
-    end
-    c.smem = whole("smem", call("smem", 0, r, p), 0, 1 << 24)
-    c.split = whole("split", call("split", 1, r, p), 0, 1 << 16)
-    return c
-end
+local function render(r, tune_text, name) body(r, point_of(tune_text), name, emit) end
 
-local function strict_request(r)
-    if r.weight then strict(r.weight, "r.weight") end
-    strict(r.arch, "r.arch")
-    return strict(r, "r")
-end
-
--- Call visit(p, tune text) for each point, the last name varying fastest.
-local function each_point(visit, p, texts, depth)
-    local name = tune_names[depth]
-    if not name then return visit(p, concat(texts, " ")) end
-    for _, value in ipairs(tune[name]) do
-        p[name] = value
-        texts[depth] = name .. "=" .. tostring(value)
-        each_point(visit, p, texts, depth + 1)
-    end
-end
-
--- All legal points for a request; or nil and why there are none.
-local function candidates(r)
-    strict_request(r)
-    local accepted, why = head.accepts(r)
-    if not accepted then return nil, why and tostring(why) or "does not accept it" end
-    local found, points, legal = {}, 0, 0
-    each_point(function(p, text_of_point)
-        points = points + 1
-        if points > MAX_POINTS then at_line(1, "more than %d tune points", MAX_POINTS) end
-        if head.where and not head.where(r, p) then return end
-        legal = legal + 1
-        local c = describe(r, p, text_of_point)
-        if c.m_lo <= c.m_hi and c.m_lo <= r.m_hi and c.m_hi >= r.m_lo then found[#found + 1] = c end
-    end, strict({}, "p"), {}, 1)
-    if #found > 0 then return found end
-    if legal == 0 then return nil, format("none of %d tune points is legal", points) end
-    return nil, format("made for no row of M %d..%d", r.m_lo, r.m_hi)
-end
-
-local function render(r, point, name)
-    local p = strict({}, "p")
-    for key, value in string.gmatch(point, "([%w_]+)=([%w_%-]+)") do
-        p[key] = tonumber(value) or value
-    end
-    body(strict_request(r), p, name, emit)
-end
-
-return head.op, candidates, render
+return head.op, strict_request, head.accepts, candidates, launch, render

@@ -172,11 +172,13 @@ static double rms_of(const struct trial_buffer *b)
     return sqrt(squares / (double)(e->rows * e->width));
 }
 
-/* Equal, both NaN, or near enough. */
+/* Equal, both NaN, or near enough; below 1e-30 a bounded result is as good as zero. */
 static int agrees(double got, double ref, struct check_bound bound, double rms)
 {
     if (got == ref || (isnan(got) && isnan(ref))) return 1;
-    return fabs(got - ref) <= bound.relative * fabs(ref) + bound.of_rms * rms;
+    const double error = fabs(got - ref);
+    return error <= bound.relative * fabs(ref) + bound.of_rms * rms ||
+           (bound.of_rms > 0 && error < 1e-30);
 }
 
 static int values_differ(const struct trial *t, const struct trial_buffer *b,

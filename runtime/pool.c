@@ -1,9 +1,11 @@
 /* pool.c -- a team of threads that run one function together
  *
- * A round: the caller writes the work, sets `pending`, and raises `round`; every worker sees the
- * new round, runs its part (or none) and lowers `pending`.  A thread that has spun for nothing goes
- * to sleep on a condition; `asleep` and `round` are sequentially consistent, so either the sleeper
- * sees the new round or the caller sees the sleeper.
+ * A round is one 64-bit word: its number, its parts, and the next part to take.  Adding 1 takes a
+ * part; whoever gets a number below `parts` runs it, and the round cannot end before.  So `work` and
+ * `user` are stable for everyone who may read them, and a thread that comes late finds nothing left
+ * and touches nothing.
+ * A thread that has spun for nothing sleeps on a condition; `asleep` and the words it waits for are
+ * sequentially consistent, so either the sleeper sees the news or the bringer sees the sleeper.
  */
 #include "pool.h"
 
@@ -15,13 +17,9 @@
 
 enum {
     MAX_THREADS = 256,
-    SPINS = 4000 /* some 40 microseconds: longer than the gap between ops */
-};
-
-struct worker {
-    struct pool *pool;
-    pthread_t thread;
-    int part;
+    SPINS = 4000, /* some 50 microseconds: longer than the gap between ops */
+    PARTS_SHIFT = 16,
+    ROUND_SHIFT = 32,
 };
 
 struct pool {
@@ -31,16 +29,15 @@ struct pool {
 
     void (*work)(void *user, int part);
     void *user;
-    int parts;
-    int stop;
 
-    atomic_uint round;
-    atomic_int pending; /* workers that have not finished the round */
-    atomic_int asleep;  /* workers asleep, and the caller when it sleeps */
+    _Atomic uint64_t round; /* number << 32 | parts << 16 | next part */
+    atomic_int done;        /* parts of the round that have been run */
+    atomic_int stop;
+    atomic_int asleep; /* threads that sleep or are about to */
     pthread_mutex_t sleep_lock;
     pthread_cond_t wake;
 
-    struct worker worker[MAX_THREADS]; /* 1 .. threads - 1 */
+    pthread_t thread[MAX_THREADS]; /* 1 .. threads - 1; 0 is the caller */
 };
 
 static void pause_cpu(void)
@@ -50,16 +47,30 @@ static void pause_cpu(void)
 #endif
 }
 
+/* Take parts of the current round and run them until none is left; 1 when the last one finished. */
+static int run_parts(struct pool *p)
+{
+    int finished = 0;
+    for (;;) {
+        const uint64_t taken = atomic_fetch_add(&p->round, 1);
+        const int part = (int)(taken & 0xffff), parts = (int)(taken >> PARTS_SHIFT & 0xffff);
+        if (part >= parts) return finished;
+        p->work(p->user, part);
+        finished = atomic_fetch_add(&p->done, 1) + 1 == parts;
+    }
+}
+
 struct wait {
     struct pool *pool;
-    unsigned round; /* a worker waits for another round than this; */
-    int for_end;    /* the caller for the end of one */
+    uint32_t round; /* a worker waits for another round than this; */
+    int parts;      /* the caller (parts > 0) for that many to be done */
 };
 
 static int is_over(const struct wait *w)
 {
-    if (w->for_end) return atomic_load(&w->pool->pending) == 0;
-    return atomic_load(&w->pool->round) != w->round;
+    struct pool *p = w->pool;
+    if (w->parts > 0) return atomic_load(&p->done) == w->parts;
+    return (uint32_t)(atomic_load(&p->round) >> ROUND_SHIFT) != w->round;
 }
 
 static void wait_until_over(const struct wait *w)
@@ -86,35 +97,36 @@ static void wake_sleepers(struct pool *p)
 
 static void *worker_main(void *argument)
 {
-    const struct worker *w = argument;
-    struct pool *p = w->pool;
-    for (unsigned round = 0;; round++) {
+    struct pool *p = argument;
+    uint32_t round = 0;
+    while (!atomic_load(&p->stop)) {
         wait_until_over(&(struct wait){.pool = p, .round = round});
-        if (p->stop) return NULL;
-        if (w->part < p->parts) p->work(p->user, w->part);
-        if (atomic_fetch_sub(&p->pending, 1) == 1) wake_sleepers(p);
+        round = (uint32_t)(atomic_load(&p->round) >> ROUND_SHIFT);
+        if (run_parts(p)) wake_sleepers(p);
     }
+    return NULL;
 }
 
-/* Let every worker see what the caller wrote, and start. */
-static void start_round(struct pool *p)
+static void start_round(struct pool *p, int parts)
 {
-    atomic_store(&p->pending, p->threads - 1);
-    atomic_fetch_add(&p->round, 1);
+    const uint64_t number = (atomic_load(&p->round) >> ROUND_SHIFT) + 1;
+    atomic_store(&p->done, 0);
+    atomic_store(&p->round, number << ROUND_SHIFT | (uint64_t)parts << PARTS_SHIFT);
     wake_sleepers(p);
 }
 
 void pool_run(struct pool *p, int parts, void (*work)(void *user, int part), void *user)
 {
     pthread_mutex_lock(&p->turn);
-    if (parts > 1) {
+    if (parts == 1) {
+        work(user, 0);
+    } else {
         p->work = work;
         p->user = user;
-        p->parts = parts;
-        start_round(p);
+        start_round(p, parts);
+        run_parts(p);
+        wait_until_over(&(struct wait){.pool = p, .parts = parts});
     }
-    work(user, 0);
-    if (parts > 1) wait_until_over(&(struct wait){.pool = p, .for_end = 1});
     pthread_mutex_unlock(&p->turn);
 }
 
@@ -130,13 +142,10 @@ int pool_processors(void)
 
 static qrt_status start_threads(struct pool *p, int threads)
 {
-    for (; p->threads < threads; p->threads++) {
-        struct worker *w = &p->worker[p->threads];
-        *w = (struct worker){.pool = p, .part = p->threads};
-        if (pthread_create(&w->thread, NULL, worker_main, w) != 0)
+    for (; p->threads < threads; p->threads++)
+        if (pthread_create(&p->thread[p->threads], NULL, worker_main, p) != 0)
             return error_set(QRT_E_MEMORY, "thread %d of %d cannot be started; ask for fewer",
                              p->threads + 1, threads);
-    }
     return QRT_OK;
 }
 
@@ -165,9 +174,9 @@ qrt_status pool_open(struct qrt *rt, int threads, struct pool **out)
 void pool_close(struct pool *p)
 {
     if (!p) return;
-    p->stop = 1;
-    start_round(p);
-    for (int i = 1; i < p->threads; i++) pthread_join(p->worker[i].thread, NULL);
+    atomic_store(&p->stop, 1);
+    start_round(p, 0);
+    for (int i = 1; i < p->threads; i++) pthread_join(p->thread[i], NULL);
     pthread_cond_destroy(&p->wake);
     pthread_mutex_destroy(&p->sleep_lock);
     pthread_mutex_destroy(&p->turn);

@@ -317,12 +317,13 @@ QK void qk_mma_to(qk_f16, float *d, const u32 *a, const u32 *b, const float *c)
 }
 
 /* No bf16 tensor cores before sm_80: the same sums by shuffles and fused multiply-adds, about 30
- * times the instructions.  Right, and better than no kernel. */
+ * times the instructions.  Right, and better than no kernel.  Unrolled, all shuffles are started at
+ * once and the gemm spills. */
 QK void qk_mma_to(qk_bf16, float *d, const u32 *a, const u32 *b, const float *c)
 {
     const int lane = threadIdx.x % QK_WARP, row = lane / 4 * 4, column = lane % 4 * 8;
     float s[4] = {c[0], c[1], c[2], c[3]};
-#pragma unroll
+#pragma unroll 1
     for (int t = 0; t < 4; t++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {

@@ -78,10 +78,11 @@ static void path_of(const uint8_t key[ENTRY_KEY_BYTES], char out[256])
 
 static int is_found(const uint8_t key[ENTRY_KEY_BYTES])
 {
+    struct entry entry;
     void *bytes = NULL;
     size_t count;
     int found = -1;
-    assert_int_equal(store_get(store, key, &bytes, &count, &found), QRT_OK);
+    assert_int_equal(store_get(store, key, &entry, &bytes, &count, &found), QRT_OK);
     assert_true(found == 0 || found == 1);
     if (found) free(bytes);
     return found;
@@ -98,6 +99,7 @@ static void put_is_got(void **state)
 {
     (void)state;
     uint8_t key[ENTRY_KEY_BYTES];
+    struct entry entry;
     void *bytes, *again;
     size_t count, again_count;
     int found;
@@ -106,10 +108,12 @@ static void put_is_got(void **state)
     assert_int_equal(is_found(key), 0);
     assert_int_equal(store_put(store, key, bytes, count), QRT_OK);
     assert_int_equal(store_put(store, key, bytes, count), QRT_OK);
-    assert_int_equal(store_get(store, key, &again, &again_count, &found), QRT_OK);
+    assert_int_equal(store_get(store, key, &entry, &again, &again_count, &found), QRT_OK);
     assert_int_equal(found, 1);
     assert_int_equal(count, again_count);
     assert_memory_equal(bytes, again, count);
+    assert_memory_equal(entry.key, key, sizeof key);
+    assert_true((char *)entry.part[ENTRY_IMAGE].data > (char *)again);
     free(again);
     free(bytes);
     path_of(key, path);
@@ -230,12 +234,14 @@ static void put_and_get_all(int rounds)
     for (int i = 0; i < rounds; i++)
         for (int number = 16; number < 20; number++) {
             uint8_t key[ENTRY_KEY_BYTES];
+            struct entry entry;
             void *bytes, *got = NULL;
             size_t count, got_count;
             int found;
             make_entry(number, 30000, key, &bytes, &count);
             if (store_put(store, key, bytes, count) != QRT_OK) _exit(1);
-            if (store_get(store, key, &got, &got_count, &found) != QRT_OK || !found) _exit(2);
+            if (store_get(store, key, &entry, &got, &got_count, &found) != QRT_OK || !found)
+                _exit(2);
             if (got_count != count || memcmp(got, bytes, count) != 0) _exit(3);
             free(got);
             free(bytes);

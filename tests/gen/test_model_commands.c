@@ -49,6 +49,8 @@ static int set_up(void **state)
     arch = memmem(m.bytes, m.count, "architecture", 12);
     memcpy(arch + 12 + 4 + 8, "yalla", 5);
     write_file("other.gguf", m.bytes, m.count);
+    memcpy(arch + 12 + 4 + 8, "\x1b[31m", 5);
+    write_file("evil.gguf", m.bytes, m.count);
     maker_free(&m);
     return 0;
 }
@@ -57,7 +59,7 @@ static int tear_down(void **state)
 {
     (void)state;
     static const char *const names[] = {"model.gguf", "cut.gguf", "loud.gguf", "other.gguf",
-                                        "model.qm",   "a.npy",    "b.npy"};
+                                        "evil.gguf",  "model.qm", "a.npy",     "b.npy"};
     char path[128];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
@@ -136,6 +138,9 @@ static void control_characters_are_escaped(void **state)
     assert_non_null(strstr(output, "\\x1b[31mred"));
     json_decref(qgen_json("inspect loud.gguf", "qgen.inspect/1"));
     assert_null(strchr(output, '\x1b'));
+    assert_int_equal(qgen(1, "pack evil.gguf -o c.qm"), EXIT_INPUT);
+    assert_null(strchr(output, '\x1b'));
+    assert_non_null(strstr(output, "architecture '?[31m'"));
 }
 
 static void models_that_cannot_run_are_inspected(void **state)
@@ -195,6 +200,8 @@ static void failures_have_their_exit_code(void **state)
         {"pack model.gguf", EXIT_USAGE, "-o OUT.qm is missing"},
         {"pack model.gguf -o c.qm --arch sm_17", EXIT_USAGE, "'sm_17' is not an architecture"},
         {"pack other.gguf -o c.qm", EXIT_INPUT, "known are llama, gemma3"},
+        {"pack model.gguf -o ./model.gguf", EXIT_USAGE, "is the input itself"},
+        {"dequant model.gguf output.weight -o model.gguf", EXIT_USAGE, "is the input itself"},
         {"pack cut.gguf -o c.qm", EXIT_INPUT, "was cut short"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -143,8 +143,8 @@ static void compare_golden(const char *golden, const char *request, const char *
 static void rendering_is_golden(void **state)
 {
     (void)state;
-    compare_golden(SOURCE_DIR "/tests/golden/engine_add.cu", "add.f16", "sm_89");
-    compare_golden(SOURCE_DIR "/tests/golden/engine_add.c", "add.f32", "x86-64-v3");
+    compare_golden(SOURCE_DIR "/tests/golden/engine_add.cu.txt", "add.f16", "sm_89");
+    compare_golden(SOURCE_DIR "/tests/golden/engine_add.c.txt", "add.f32", "x86-64-v3");
 }
 
 static void lines_map_back(void **state)

@@ -1,0 +1,355 @@
+/* test_plan.c -- contract of planning and running on devices that take kernels (plan.h, session.h)
+ *
+ * The device made here takes kernels, notes every launch, and computes by ref.
+ * - a GPU runs f16 kernels, or bf16 where those are the ones it has; results are ref's within f16
+ * - every launch has a kernel of its request whose range holds its rows
+ * - a linear whose kernel splits K gives its parts to a reduce, also when the runtime chooses how many
+ * - a CPU quantizes an input once for all linears that read it, unless told to be exact
+ * - a CPU without int8 kernels takes f32 ones
+ * - weights are placed once each, and only for the device's family; other models are refused
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "helpers.h"
+#include "host.h"
+#include "plan.h"
+#include "rt.h"
+#include "tiny_model.h"
+
+enum { TOKENS = 21, MAX_KERNELS = 64 };
+static const int ids[TOKENS] = {1, 7,  12, 3, 49, 0,  20, 21, 22, 23, 5,
+                                6, 44, 8,  9, 10, 31, 2,  2,  17, 18};
+
+static qrt *rt;
+static qrt_device *ref;
+
+/* ---- the device ---- */
+
+static struct {
+    int launches[OP_COUNT];
+    int most_split, placed;
+    struct op_desc last[2]; /* the last two launches */
+} seen;
+
+static struct kernel kernels[MAX_KERNELS];
+static struct kernel *kernel_list[MAX_KERNELS];
+
+/* Parts of a split linear: all of it in the first, nothing in the others; y stays untouched. */
+static qrt_status launch_split(const struct op_desc *desc, const union op_args *args)
+{
+    struct op_desc whole = *desc;
+    union op_args part = *args;
+    const size_t floats = (size_t)args->linear.M * (size_t)args->linear.w.N;
+    whole.out = ELEM_F32;
+    part.linear.y = args->linear.partial;
+    part.linear.ldy = args->linear.w.N;
+    memset(args->linear.partial + floats, 0,
+           (size_t)(args->linear.split - 1) * floats * sizeof(float));
+    if (args->linear.split > seen.most_split) seen.most_split = args->linear.split;
+    return ref->ops->launch(ref, NULL, &whole, &part);
+}
+
+static qrt_status note_launch(struct qrt_device *d, const struct kernel *k,
+                              const struct op_desc *desc, const union op_args *args)
+{
+    (void)d;
+    const int M = op_dim((enum op)desc->op, args, DIM_M);
+    assert_non_null(k);
+    assert_true(op_desc_equal(&k->record.desc, desc));
+    assert_in_range(M, k->record.m_lo, k->record.m_hi);
+    if (seen.last[1].op == OP_LINEAR && seen.most_split > 1) assert_int_equal(desc->op, OP_REDUCE);
+    seen.launches[desc->op]++;
+    seen.last[0] = seen.last[1];
+    seen.last[1] = *desc;
+    if (desc->op == OP_LINEAR && args->linear.split > 1) return launch_split(desc, args);
+    return ref->ops->launch(ref, NULL, desc, args);
+}
+
+static qrt_status note_place(struct qrt_device *d, const void *host, size_t bytes, const void **out)
+{
+    seen.placed++;
+    return host_place(d, host, bytes, out);
+}
+
+static void note_unplace(struct qrt_device *d, const void *address)
+{
+    (void)d;
+    (void)address;
+    seen.placed--;
+}
+
+static const struct device_ops noting_ops = {
+    .kind = "noting",
+    .alloc = host_alloc,
+    .free = host_free,
+    .place = note_place,
+    .unplace = note_unplace,
+    .upload = host_upload,
+    .download = host_download,
+    .launch = note_launch,
+    .sync = host_sync,
+};
+
+static struct qrt_device device_of(const char *arch)
+{
+    struct qrt_device d = {.ops = &noting_ops,
+                           .rt = rt,
+                           .arch = *arch_find(arch),
+                           .kernels = kernel_list,
+                           .info = {.processors = 40}};
+    d.family = (enum layout_family)d.arch.family;
+    d.act = d.arch.kind == ARCH_SM ? ELEM_F16 : ELEM_F32;
+    d.kv = ELEM_F16;
+    pthread_mutex_init(&d.lock, NULL);
+    memset(&seen, 0, sizeof seen);
+    return d;
+}
+
+static void add_kernel(struct qrt_device *d, const char *request, int m_lo, int m_hi, int split)
+{
+    struct kernel *k = &kernels[d->kernel_count];
+    assert_true(d->kernel_count < MAX_KERNELS);
+    memset(k, 0, sizeof *k);
+    assert_int_equal(op_desc_parse(request, &k->record.desc), QRT_OK);
+    k->record.m_lo = m_lo;
+    k->record.m_hi = m_hi;
+    k->record.split = k->record.desc.op == OP_LINEAR ? split : 0;
+    for (int i = 0; i < 3; i++) k->record.grid[i] = (struct entry_grid){DIM_ONE, 1};
+    k->record.grid[0] = (struct entry_grid){DIM_N, 16};
+    k->record.grid[2] = (struct entry_grid){DIM_SPLIT, 1};
+    kernel_list[d->kernel_count++] = k;
+}
+
+/* What a model needs, taken down to be added: adding while being asked would deadlock. */
+struct needs {
+    char name[MAX_KERNELS][OP_NAME_BYTES];
+    int count;
+};
+
+static int take_need(void *user, const char *request, int have)
+{
+    struct needs *n = user;
+    assert_int_equal(have, 0);
+    strcpy(n->name[n->count++], request);
+    return 0;
+}
+
+/* Two kernels for each need: for 1..8 rows and for more. */
+static void add_needs(struct qrt_device *d, const qrt_model *m, int split)
+{
+    struct needs needs = {.count = 0};
+    assert_int_equal(qrt_model_needs(m, d, 0, take_need, &needs), QRT_OK);
+    for (int i = 0; i < needs.count; i++) {
+        add_kernel(d, needs.name[i], 1, 8, split);
+        add_kernel(d, needs.name[i], 9, 4096, split);
+    }
+}
+
+static qrt_model *model_of(const struct tiny_options *options)
+{
+    size_t bytes;
+    char path[64];
+    qrt_model *m;
+    uint8_t *file = tiny_model(options, &bytes);
+    tiny_write(file, bytes, path);
+    free(file);
+    assert_int_equal(qrt_model_open(rt, path, &m), QRT_OK);
+    unlink(path);
+    return m;
+}
+
+static const struct tiny_options both = {.families = 1u << FAMILY_X86 | 1u << FAMILY_MMA};
+
+typedef float all_logits[TOKENS][TINY_VOCAB];
+
+static void run_session(qrt_device *d, const qrt_model *m, int exact, int max_m, all_logits logits)
+{
+    const qrt_session_options options = {.size = sizeof options, .exact = exact, .max_m = max_m};
+    qrt_session *s;
+    if (qrt_session_open(d, m, &options, &s) != QRT_OK) fail_msg("%s", qrt_message());
+    assert_int_equal(qrt_run(s, ids, TOKENS, logits[0], TOKENS), QRT_OK);
+    qrt_session_close(s);
+}
+
+/* Root of the mean square of the difference, over that of the reference. */
+static double distance(const all_logits a, const all_logits b)
+{
+    double error = 0, size = 0;
+    for (int i = 0; i < TOKENS * TINY_VOCAB; i++) {
+        const double x = a[i / TINY_VOCAB][i % TINY_VOCAB], y = b[i / TINY_VOCAB][i % TINY_VOCAB];
+        error += (x - y) * (x - y);
+        size += y * y;
+    }
+    return sqrt(error / size);
+}
+
+static int open_ref(void **state)
+{
+    (void)state;
+    return qrt_open(NULL, &rt) != QRT_OK || qrt_device_open(rt, "ref", &ref) != QRT_OK;
+}
+
+static int close_ref(void **state)
+{
+    (void)state;
+    qrt_device_close(ref);
+    qrt_close(rt);
+    return 0;
+}
+
+/* ---- GPUs ---- */
+
+static void gpu_runs_f16(void **state)
+{
+    (void)state;
+    all_logits want, got;
+    qrt_model *m = model_of(&both);
+    run_session(ref, m, 0, 0, want);
+    struct qrt_device d = device_of("sm_89");
+    add_needs(&d, m, 1);
+    run_session(&d, m, 0, 0, got);
+    assert_true(distance(got, want) < 5e-3);
+    assert_true(distance(got, want) > 1e-6); /* it did round to f16 */
+    assert_int_equal(seen.most_split, 0);
+    assert_int_equal(seen.launches[OP_REDUCE] + seen.launches[OP_QUANTIZE], 0);
+    assert_int_equal(seen.launches[OP_EMBED], 1);
+    assert_int_equal(seen.launches[OP_LINEAR], 2 * 7 + 1);
+    assert_int_equal(seen.placed, 0);
+    qrt_model_close(m);
+}
+
+static void gpu_takes_bf16_where_it_is(void **state)
+{
+    (void)state;
+    all_logits want, got;
+    qrt_model *m = model_of(&both);
+    run_session(ref, m, 0, 0, want);
+    struct qrt_device d = device_of("sm_89");
+    static const char *const requests[] = {"embed.w4g32m.f32",
+                                           "rmsnorm.f32.bf16",
+                                           "linear.w4g32m.bf16.bf16",
+                                           "linear.w4g32m.bf16.f32",
+                                           "rope.halves.bf16.bf16.h16",
+                                           "attention.bf16.bf16.h16",
+                                           "glu.silu.bf16",
+                                           "add.bf16",
+                                           "reduce.bf16",
+                                           "reduce.f32",
+                                           "sample"};
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
+        add_kernel(&d, requests[i], 1, 4096, 1);
+    run_session(&d, m, 0, 0, got);
+    assert_true(distance(got, want) < 4e-2);
+    assert_true(distance(got, want) > 1e-4);
+    qrt_model_close(m);
+}
+
+static void split_parts_are_added(void **state)
+{
+    (void)state;
+    all_logits whole, split;
+    qrt_model *m = model_of(&both);
+    struct qrt_device d = device_of("sm_80");
+    add_needs(&d, m, 1);
+    run_session(&d, m, 0, 0, whole);
+    d = device_of("sm_80");
+    add_needs(&d, m, 3);
+    run_session(&d, m, 0, 5, split);
+    assert_int_equal(seen.most_split, 3);
+    assert_int_equal(seen.launches[OP_REDUCE], seen.launches[OP_LINEAR]);
+    assert_memory_equal(whole, split, sizeof whole);
+    qrt_model_close(m);
+}
+
+/* K of the tiny model is too short to be cut; it must not be. */
+static void runtime_chooses_the_split(void **state)
+{
+    (void)state;
+    all_logits logits;
+    qrt_model *m = model_of(&both);
+    struct qrt_device d = device_of("sm_80");
+    add_needs(&d, m, 0);
+    run_session(&d, m, 0, 0, logits);
+    assert_int_equal(seen.most_split, 0);
+    assert_int_equal(seen.launches[OP_REDUCE], 0);
+    qrt_model_close(m);
+}
+
+/* ---- CPUs ---- */
+
+static void cpu_quantizes_once(void **state)
+{
+    (void)state;
+    all_logits want, got, exact;
+    qrt_model *m = model_of(&both);
+    run_session(ref, m, 0, 0, want);
+    struct qrt_device d = device_of("x86-64-v3");
+    add_needs(&d, m, 0);
+    run_session(&d, m, 0, 32, got);
+    assert_int_equal(seen.launches[OP_LINEAR], 2 * 7 + 1);
+    assert_int_equal(seen.launches[OP_QUANTIZE], 2 * 4 + 1); /* qkv, o, gate and up, down; logits */
+    assert_true(distance(got, want) < 5e-2);
+    assert_true(distance(got, want) > 1e-4);
+    add_kernel(&d, "linear.w4g32m.f32.f32", 1, 4096, 0);
+    memset(&seen, 0, sizeof seen);
+    run_session(&d, m, 1, 32, exact);
+    assert_int_equal(seen.launches[OP_QUANTIZE], 0);
+    assert_true(distance(exact, want) < 1e-3); /* the cache is f16 */
+    qrt_model_close(m);
+}
+
+static void cpu_takes_f32_without_int8(void **state)
+{
+    (void)state;
+    all_logits logits;
+    qrt_model *m = model_of(&both);
+    struct qrt_device d = device_of("x86-64-v3");
+    static const char *const requests[] = {"embed.w4g32m.f32",
+                                           "rmsnorm.f32.f32",
+                                           "linear.w4g32m.f32.f32",
+                                           "rope.halves.f32.f16.h16",
+                                           "attention.f32.f16.h16",
+                                           "glu.silu.f32",
+                                           "add.f32",
+                                           "sample"};
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
+        add_kernel(&d, requests[i], 1, 64, 0);
+    add_kernel(&d, "linear.w4g32m.i8.f32", 1, 63, 0); /* not for all rows: of no use */
+    run_session(&d, m, 0, 64, logits);
+    assert_int_equal(seen.launches[OP_QUANTIZE], 0);
+    assert_int_equal(seen.launches[OP_LINEAR], 2 * 7 + 1);
+    qrt_model_close(m);
+}
+
+static void other_families_are_refused(void **state)
+{
+    (void)state;
+    const struct tiny_options mma = {.families = 1u << FAMILY_MMA};
+    qrt_model *m = model_of(&mma);
+    qrt_session *s = NULL;
+    struct qrt_device d = device_of("x86-64-v3");
+    add_needs(&d, m, 0);
+    assert_int_equal(qrt_session_open(&d, m, NULL, &s), QRT_E_ARCH);
+    assert_non_null(strstr(qrt_message(), "qgen pack"));
+    assert_int_equal(seen.placed, 0);
+    assert_null(s);
+    qrt_model_close(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gpu_runs_f16),
+        cmocka_unit_test(gpu_takes_bf16_where_it_is),
+        cmocka_unit_test(split_parts_are_added),
+        cmocka_unit_test(runtime_chooses_the_split),
+        cmocka_unit_test(cpu_quantizes_once),
+        cmocka_unit_test(cpu_takes_f32_without_int8),
+        cmocka_unit_test(other_families_are_refused),
+    };
+    return cmocka_run_group_tests(tests, open_ref, close_ref);
+}
