@@ -487,14 +487,15 @@ void qrt_session_close(qrt_session *session)
     rt_free(d->rt, session);
 }
 
-qrt_status qrt_model_needs(const qrt_model *model, const qrt_device *device, int max_m,
+qrt_status qrt_model_needs(const qrt_model *model, const qrt_device *device,
+                           const qrt_session_options *options,
                            int (*need)(void *user, const char *request, int have), void *user)
 {
-    const struct options o = {.device = device, .max_m = max_m ? max_m : DEFAULT_MAX_M};
+    qrt_session_options given = {.size = 0};
+    TRY(read_options(model, options, &given));
+    const struct options o = {.device = device, .max_m = given.max_m, .exact = given.exact};
     struct plan_target target;
     struct plan plan = {.rt = NULL};
-    if (o.max_m < 1 || o.max_m > LIMIT_MAX_M)
-        return error_set(QRT_E_LIMIT, "max_m %d: 1 to %d", max_m, LIMIT_MAX_M);
     if (is_ref(device)) return QRT_OK;
     const qrt_status status = choose_plan(model, &o, &target, &plan);
     for (int i = 0; status == QRT_OK && i < plan.request_count; i++) {
