@@ -5,8 +5,9 @@
  *   the gate (gate.h: it agrees with ref where this machine can run it), store it
  *
  * Rows: templates are asked about fixed ranges of M (pipeline_ranges), whatever range the caller
- * wants, so that a kernel's key does not depend on the command that made it.  Neighbouring ranges
- * that get the same text become one kernel.
+ * wants, so that a kernel's key does not depend on the command that made it (choose.h).
+ * Spills: a kernel that needs stack gives way to the next best tune point; one is handed out only
+ * when all points of its range need some.
  * Results are in the order of the requests, then of M, then of rank; equal ones appear once.
  * Threads: one caller at a time; the compilers run on threads of its own.
  */

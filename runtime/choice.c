@@ -21,7 +21,7 @@ static int rows_of(const struct op_desc *desc, int max_m)
     return desc->op == OP_SAMPLE ? 1 : max_m;
 }
 
-static int is_covered(const struct qrt_device *d, const struct op_desc *desc, int max_m)
+int choice_covers(const struct qrt_device *d, const struct op_desc *desc, int max_m)
 {
     if (choice_is_ref(d)) return 1;
     for (int M = 1; M <= rows_of(desc, max_m); M++)
@@ -39,7 +39,7 @@ static int has_linear(const struct options *o, const struct scheme *weight, enum
 {
     struct op_desc desc = {.op = OP_LINEAR, .act = (uint8_t)act, .out = ELEM_F32};
     desc.weight = *weight;
-    return is_covered(o->device, &desc, o->max_m);
+    return choice_covers(o->device, &desc, o->max_m);
 }
 
 /* int8 where there is a kernel; also where there is none at all, so that the better one is named. */
@@ -65,7 +65,7 @@ static struct plan_target target_of(const struct options *o, enum elem_type act)
 static int missing_count(const struct qrt_device *d, const struct plan *p, int max_m)
 {
     int missing = 0;
-    for (int i = 0; i < p->request_count; i++) missing += !is_covered(d, &p->requests[i], max_m);
+    for (int i = 0; i < p->request_count; i++) missing += !choice_covers(d, &p->requests[i], max_m);
     return missing;
 }
 
@@ -108,7 +108,7 @@ static void list_missing(const struct qrt_device *d, const struct plan *p, int m
     list[0] = 0;
     for (int i = 0; i < p->request_count; i++) {
         char name[OP_NAME_BYTES];
-        if (is_covered(d, &p->requests[i], max_m)) continue;
+        if (choice_covers(d, &p->requests[i], max_m)) continue;
         op_desc_name(&p->requests[i], name);
         if (length + strlen(name) + 20 > NAME_LIST_BYTES)
             left_out++;
@@ -215,23 +215,4 @@ int choice_split(const struct qrt_device *d, const struct kernel *k, const union
     int64_t split = (wanted + blocks - 1) / blocks;
     if (split > args->linear.w.K / MIN_SPLIT_K) split = args->linear.w.K / MIN_SPLIT_K;
     return split < 1 ? 1 : split > MAX_SPLIT ? MAX_SPLIT : (int)split;
-}
-
-qrt_status qrt_model_needs(const qrt_model *model, const qrt_device *device, int max_m,
-                           int (*need)(void *user, const char *request, int have), void *user)
-{
-    const int rows = max_m ? max_m : CHOICE_DEFAULT_M;
-    struct plan_target target;
-    struct plan plan = {.rt = NULL};
-    if (rows < 1 || rows > CHOICE_LIMIT_M)
-        return error_set(QRT_E_LIMIT, "max_m %d: 1 to %d", max_m, CHOICE_LIMIT_M);
-    if (choice_is_ref(device)) return QRT_OK;
-    const qrt_status status = choice_plan(device, model, rows, 0, &target, &plan);
-    for (int i = 0; status == QRT_OK && i < plan.request_count; i++) {
-        char name[OP_NAME_BYTES];
-        op_desc_name(&plan.requests[i], name);
-        if (need(user, name, is_covered(device, &plan.requests[i], rows))) break;
-    }
-    plan_free(&plan);
-    return status;
 }

@@ -37,6 +37,9 @@ int choice_is_ref(const struct qrt_device *d);
 qrt_status choice_plan(const struct qrt_device *d, const struct qrt_model *m, int max_m, int exact,
                        struct plan_target *target, struct plan *plan);
 
+/* Whether the device has a kernel of a request for each of 1 .. max_m rows. */
+int choice_covers(const struct qrt_device *d, const struct op_desc *desc, int max_m);
+
 /* Find them for 1 .. max_m rows.  QRT_E_KERNEL names what is missing and how to make it. */
 qrt_status choice_make(const struct qrt_device *d, const struct qrt_model *m,
                        const struct plan *plan, int max_m, struct choices *out);

@@ -300,3 +300,22 @@ void qrt_session_close(qrt_session *session)
     plan_free(&session->plan);
     rt_free(d->rt, session);
 }
+
+qrt_status qrt_model_needs(const qrt_model *model, const qrt_device *device,
+                           const qrt_session_options *options,
+                           int (*need)(void *user, const char *request, int have), void *user)
+{
+    qrt_session_options given = {.size = 0};
+    TRY(read_options(model, options, &given));
+    struct plan_target target;
+    struct plan plan = {.rt = NULL};
+    if (choice_is_ref(device)) return QRT_OK;
+    const qrt_status status = choice_plan(device, model, given.max_m, given.exact, &target, &plan);
+    for (int i = 0; status == QRT_OK && i < plan.request_count; i++) {
+        char name[OP_NAME_BYTES];
+        op_desc_name(&plan.requests[i], name);
+        if (need(user, name, choice_covers(device, &plan.requests[i], given.max_m))) break;
+    }
+    plan_free(&plan);
+    return status;
+}

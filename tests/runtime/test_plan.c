@@ -142,7 +142,7 @@ static int take_need(void *user, const char *request, int have)
 static void add_needs(struct qrt_device *d, const qrt_model *m, int split)
 {
     struct needs needs = {.count = 0};
-    assert_int_equal(qrt_model_needs(m, d, 0, take_need, &needs), QRT_OK);
+    assert_int_equal(qrt_model_needs(m, d, NULL, take_need, &needs), QRT_OK);
     for (int i = 0; i < needs.count; i++) {
         add_kernel(d, needs.name[i], 1, 8, split);
         add_kernel(d, needs.name[i], 9, 4096, split);
