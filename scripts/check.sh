@@ -50,7 +50,7 @@ first_lines() {
   local bad=0 file
   while read -r file; do
     head -n 2 "$file" | grep -q "$(basename "$file") -- " || { echo "$file: no 'name -- noun phrase'"; bad=1; }
-  done < <(git ls-files '*.c' '*.h' '*.cuh' '*.in' '*.lua' '*.sh' '*.py' '*.cmake')
+  done < <(git ls-files '*.c' '*.h' '*.cuh' '*.[ch].in' '*.cu.in' '*.lua' '*.sh' '*.py' '*.cmake')
   return $bad
 }
 
