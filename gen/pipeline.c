@@ -11,6 +11,7 @@
 #include "cc.h"
 #include "cubin.h"
 #include "error.h"
+#include "gate.h"
 #include "key.h"
 #include "nvrtc.h"
 #include "unit.h"
@@ -23,6 +24,7 @@ struct pipeline {
     struct store *store;
     struct nvrtc *nvrtc; /* NULL until the first request for a GPU */
     struct cc *cc;       /* NULL until the first request for x86 */
+    struct gate *gate;   /* the same */
 };
 
 /* A kernel on its way. */
@@ -63,6 +65,7 @@ void pipeline_close(struct pipeline *p)
     if (!p) return;
     nvrtc_close(p->nvrtc);
     cc_close(p->cc);
+    gate_close(p->gate);
     store_close(p->store);
     template_set_close(p->templates);
     free(p);
@@ -71,7 +74,8 @@ void pipeline_close(struct pipeline *p)
 static qrt_status need_compiler(struct pipeline *p, const struct arch *arch)
 {
     if (arch->kind == ARCH_SM) return p->nvrtc ? QRT_OK : nvrtc_open(&p->nvrtc);
-    return p->cc ? QRT_OK : cc_open(&p->cc);
+    if (!p->cc) TRY(cc_open(&p->cc));
+    return p->gate ? QRT_OK : gate_open(&p->gate);
 }
 
 static void jobs_free(struct jobs *jobs)
@@ -202,10 +206,12 @@ static qrt_status make_kernel(const struct pipeline *p, struct job *job)
                          "same command without --offline",
                          job->candidate.record.symbol, store_folder(p->store));
     TRY(compile(p, job));
+    TRY(entry_parse(k->bytes, k->count, &k->entry));
+    if (p->gate) TRY(gate_pass(p->gate, &k->entry));
     /* A store that cannot be written costs the next run time, this one nothing. */
     if (store_put(p->store, job->key, k->bytes, k->count) != QRT_OK)
         snprintf(job->store_problem, sizeof job->store_problem, "%.255s", qrt_message());
-    return entry_parse(k->bytes, k->count, &k->entry);
+    return QRT_OK;
 }
 
 /* ---- all kernels, on all processors ---- */

@@ -1,7 +1,8 @@
 /* pipeline.h -- from requests to kernels: enumerate, choose, render, look up or compile, store
  *
  *   request --template--> candidates --rank--> the best per range of M --render--> unit --key-->
- *   in the store? then that; else compile (all cores), read resources, make the entry, store it
+ *   in the store? then that; else compile (all cores), read resources, make the entry, let it pass
+ *   the gate (gate.h: it agrees with ref where this machine can run it), store it
  *
  * Rows: templates are asked about fixed ranges of M (pipeline_ranges), whatever range the caller
  * wants, so that a kernel's key does not depend on the command that made it (choose.h).

@@ -143,6 +143,15 @@ static void write_templates(char path[128], const char *name, const char *body, 
     free(text);
 }
 
+/* An add kernel that is right, whatever it writes for 1 and for y: wrong ones are not stored. */
+#define ADD_BODY(one, type)                                               \
+    "#include \"kernel_abi.h\"\n"                                         \
+    "void ${name}(const struct qk_add *a, const struct qk_cpu *cpu)\n{\n" \
+    "    for (int m = cpu->part; m < a->M; m += cpu->parts)\n"            \
+    "        for (int k = 0; k < a->K; k++)\n"                            \
+    "            a->x[m * a->ldx + k] += (float)(" one ") * (" type       \
+    ")((const _Float16 *)a->y)[m * a->ldy + k];\n}\n"
+
 static void texts_decide_the_key(void **state)
 {
     (void)state;
@@ -150,16 +159,16 @@ static void texts_decide_the_key(void **state)
     uint8_t keys[3][ENTRY_KEY_BYTES];
     static const struct {
         const char *body, *header;
-    } texts[3] = {{"int ${name}(void) { return ONE; }\n", "#define ONE 1\n"},
-                  {"int ${name}(void) { return ONE; }\n", "#define ONE 2\n"},
-                  {"int ${name}(void) { return 1; }\n", "#define ONE 2\n"}};
+    } texts[3] = {{ADD_BODY("ONE", "float"), "#define ONE 1\n"},
+                  {ADD_BODY("ONE", "float"), "#define ONE (1 + 0)\n"},
+                  {ADD_BODY("1", "float"), "#define ONE (1 + 0)\n"}};
     for (int i = 0; i < 3; i++) {
         struct pipeline_result r;
         write_templates(templates, "changing", texts[i].body, texts[i].header);
         const struct run run = {.templates = templates,
                                 .store = "c",
                                 .arch = "x86-64-v3",
-                                .names = {"add.f32"},
+                                .names = {"add.f16"},
                                 .m_hi = 8};
         must_make(&run, &r);
         assert_int_equal(r.compiled, 1);
@@ -202,8 +211,7 @@ static void compile_errors_name_the_line(void **state)
     assert_non_null(strstr(qrt_message(), "broken/x86/own.c.in:7: error"));
     assert_non_null(strstr(qrt_message(), "return lost;"));
     assert_non_null(strstr(qrt_message(), "2 of 2 kernels failed"));
-    write_templates(templates, "broken",
-                    "int ${name}(void)\n{\n    return ${r.act == 'f32' and 'lost' or 1};\n}\n",
+    write_templates(templates, "broken", ADD_BODY("1", "${r.act == 'f32' and 'lost' or 'float'}"),
                     "\n");
     assert_int_equal(make(&run, &r), QRT_E_COMPILE);
     run.names[0] = "add.f16";

@@ -314,7 +314,8 @@ static void missing_kernels_are_named(void **state)
     assert_null(strstr(qrt_message(), "quantize"));
     assert_null(s);
     int counts[4] = {0};
-    assert_int_equal(qrt_model_needs(m, d, 8, count_needs, counts), QRT_OK);
+    const qrt_session_options few_rows = {.size = sizeof few_rows, .max_m = 8};
+    assert_int_equal(qrt_model_needs(m, d, &few_rows, count_needs, counts), QRT_OK);
     assert_int_equal(counts[0], 8);
     assert_int_equal(counts[1], 1);
     assert_int_equal(counts[2], 1);
