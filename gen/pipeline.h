@@ -1,11 +1,13 @@
 /* pipeline.h -- from requests to kernels: enumerate, choose, render, look up or compile, store
  *
  *   request --template--> candidates --rank--> the best per range of M --render--> unit --key-->
- *   in the store? then that; else compile (all cores), read resources, make the entry, store it
+ *   in the store? then that; else compile (all cores), read resources, make the entry, let it pass
+ *   the gate (gate.h: it agrees with ref where this machine can run it), store it
  *
  * Rows: templates are asked about fixed ranges of M (pipeline_ranges), whatever range the caller
- * wants, so that a kernel's key does not depend on the command that made it.  Neighbouring ranges
- * that get the same text become one kernel.
+ * wants, so that a kernel's key does not depend on the command that made it (choose.h).
+ * Spills: a kernel that needs stack gives way to the next best tune point; one is handed out only
+ * when all points of its range need some.
  * Results are in the order of the requests, then of M, then of rank; equal ones appear once.
  * Threads: one caller at a time; the compilers run on threads of its own.
  */

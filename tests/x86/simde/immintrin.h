@@ -16,6 +16,9 @@
 #undef _mm512_madd_epi16 /* SIMDe's alias has the arguments of the masked form */
 #define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)
 
+/* The form with a VEX prefix of what SIMDe knows with an EVEX one. */
+#define _mm256_dpbusd_avx_epi32(sum, a, b) simde_mm256_dpbusd_epi32(sum, a, b)
+
 /* What SIMDe lacks: by lanes, or by two halves of AVX2. */
 static inline __m512 emulated_join(__m256 low, __m256 high)
 {
