@@ -295,17 +295,17 @@ static void missing_kernels_are_named(void **state)
     assert_int_equal(add(d, &e, QRT_TRUST_CALLER), QRT_OK);
     assert_int_equal(qrt_session_open(d, m, NULL, &s), QRT_E_KERNEL);
     const char *const parts[] = {"8 of 9 kernels",
-                                        "linear.w4g32m.i8.f32",
-                                        "quantize.f32.i8",
-                                        "embed.w4g32m.f32",
-                                        "rmsnorm.f32.f32",
-                                        "rope.halves.f32.f16.h16",
-                                        "attention.f32.f16.h16",
-                                        "glu.silu.f32",
-                                        "add.f32",
-                                        "qgen build --arch x86-64-v",
-                                        path,
-                                        "--m 1..64"};
+                                 "linear.w4g32m.i8.f32",
+                                 "quantize.f32.i8",
+                                 "embed.w4g32m.f32",
+                                 "rmsnorm.f32.f32",
+                                 "rope.halves.f32.f16.h16",
+                                 "attention.f32.f16.h16",
+                                 "glu.silu.f32",
+                                 "add.f32",
+                                 "qgen build --arch x86-64-v",
+                                 path,
+                                 "--m 1..64"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!strstr(qrt_message(), parts[i])) fail_msg("no '%s' in '%s'", parts[i], qrt_message());
     const qrt_session_options exact = {.size = sizeof exact, .exact = 1};
