@@ -289,6 +289,7 @@ EXPORT int cuMemHostAlloc(void **out, size_t bytes, unsigned flags)
 EXPORT int cuMemFreeHost(void *block)
 {
     ANSWER();
+    fake.freed_busy += stream_done < stream_end;
     work_until(stream_end);
     return object_free(block);
 }
@@ -362,10 +363,7 @@ EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, u
     if (fake.current != &context) return 201;
     fake.launches++;
     fake.launch = (struct fake_launch){
-        .function = handle, .grid = {gx, gy, gz},
-             .block = {bx, by, bz},
-             .smem_bytes = smem_bytes
-    };
+        .function = handle, .grid = {gx, gy, gz}, .block = {bx, by, bz}, .smem_bytes = smem_bytes};
     memcpy(fake.launch.argument, parameters[0], fake.argument_bytes);
     return 0;
 }
