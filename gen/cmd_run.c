@@ -85,9 +85,9 @@ static void show(struct output *o, size_t end)
 
 static qrt_status add_token(struct output *o, int id)
 {
-    const char *bytes;
-    size_t count;
-    TRY(qrt_token_bytes(o->engine->model, id, &bytes, &count));
+    const char *bytes = "";
+    size_t count = 0;
+    if (o->engine->has_text) TRY(qrt_token_bytes(o->engine->model, id, &bytes, &count));
     if (o->bytes + count > o->capacity) {
         const size_t capacity = 2 * (o->bytes + count);
         char *text = realloc(o->text, capacity);

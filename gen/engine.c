@@ -41,8 +41,11 @@ static qrt_status open_model(struct engine *e, const struct engine_options *o)
     if (status != QRT_OK) return status;
     status = qrt_model_open(e->rt, path, &e->model);
     free(path);
-    if (status == QRT_OK) qrt_model_info_get(e->model, &e->model_info);
-    return status;
+    if (status != QRT_OK) return status;
+    size_t none;
+    qrt_model_info_get(e->model, &e->model_info);
+    e->has_text = qrt_tokenize(e->model, "", 0, 0, NULL, 0, &none) == QRT_OK;
+    return QRT_OK;
 }
 
 /* ---- kernels ---- */

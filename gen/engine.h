@@ -26,6 +26,7 @@ struct engine {
     qrt_model *model;
     qrt_model_info model_info;
     qrt_device_info device_info;
+    int has_text;                /* the model has a tokenizer; else it takes and gives ids only */
     qrt_session_options session; /* of its sessions, but for the context */
     int compiled, reused;        /* kernels */
 };
