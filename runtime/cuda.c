@@ -279,15 +279,21 @@ static qrt_status context_open(struct cuda *c)
     return leave(c, stream_open(c));
 }
 
+/* Waits, because copies may still be on their way out of the ring. */
+static void context_close(struct cuda *c)
+{
+    if (enter(c) != QRT_OK) return;
+    if (c->fence) (void)wait_stream(c);
+    if (!atomic_load(&c->lost)) stream_close(c);
+    (void)leave(c, QRT_OK);
+    if (!atomic_load(&c->lost)) (void)c->api.context_release(c->device);
+}
+
 static void close_device(struct qrt_device *d)
 {
     struct cuda *c = d->impl;
     if (c == NULL) return;
-    if (c->context && enter(c) == QRT_OK) {
-        stream_close(c);
-        (void)leave(c, QRT_OK);
-        (void)c->api.context_release(c->device);
-    }
+    if (c->context) context_close(c);
     if (c->library) dlclose(c->library);
     pthread_mutex_destroy(&c->ring_lock);
     rt_free(d->rt, c);

@@ -289,6 +289,7 @@ EXPORT int cuMemHostAlloc(void **out, size_t bytes, unsigned flags)
 EXPORT int cuMemFreeHost(void *block)
 {
     ANSWER();
+    fake.freed_busy += stream_done < stream_end;
     work_until(stream_end);
     return object_free(block);
 }

@@ -37,6 +37,7 @@ struct fake_cuda {
     size_t used_bytes;
     int cubins_loaded, ptx_loaded, launches;
     int smem_opted;            /* the last dynamic shared memory that was opted in */
+    int freed_busy;            /* pinned blocks freed while copies were on their way */
     struct fake_launch launch; /* the last */
 };
 

@@ -3,7 +3,7 @@
  * - an absent driver, a library that is none, no GPU, a wrong index, a GPU that is too old:
  * QRT_E_DEVICE with what was looked for
  * - opening tells name, arch, processors and memory; the arch is the exact one or the newest below
- * - memory is zeroed; uploads take their bytes before they return; downloads wait
+ * - memory is zeroed; uploads take their bytes before they return; downloads and closing wait
  * - out of memory gives the sizes and leaves the device usable
  * - a cubin that runs on the device is loaded; one that the driver does not take gives way to the
  * PTX; PTX serves newer devices; an exact arch serves its own; the driver's words reach the message
@@ -231,6 +231,18 @@ static void bytes_go_round(void **state)
     test_free(sent), test_free(got), test_free(scratch);
     device_end(&d);
     assert_int_equal(fake->live, 0);
+}
+
+static void closing_waits_for_copies(void **state)
+{
+    (void)state;
+    struct qrt_device d;
+    device_start(&d);
+    const char bytes[64] = "bytes";
+    const void *placed;
+    assert_int_equal(cuda_device.place(&d, bytes, sizeof bytes, &placed), QRT_OK);
+    device_end(&d);
+    assert_int_equal(fake->freed_busy, 0);
 }
 
 static void out_of_memory_tells_sizes(void **state)
@@ -502,6 +514,7 @@ int main(void)
         TEST(wrong_index_is_told),
         TEST(arch_is_exact_or_below),
         TEST(bytes_go_round),
+        TEST(closing_waits_for_copies),
         TEST(out_of_memory_tells_sizes),
         TEST(cubin_comes_first),
         TEST(ptx_replaces_a_refused_cubin),
