@@ -207,10 +207,10 @@ int cli_fail(qrt_status status)
         qrt_status status;
         enum exit_code code;
     } table[] = {
-        {QRT_E_ARGUMENT, EXIT_USAGE},     {QRT_E_SCHEME, EXIT_USAGE}, {QRT_E_ARCH, EXIT_USAGE},
-        {QRT_E_KERNEL, EXIT_KERNEL},      {QRT_E_IO, EXIT_INPUT},     {QRT_E_FORMAT, EXIT_INPUT},
-        {QRT_E_LIMIT, EXIT_INPUT},        {QRT_E_MODEL, EXIT_INPUT},  {QRT_E_DEVICE, EXIT_DEVICE},
-        {QRT_E_DEVICE_LOST, EXIT_DEVICE},
+        {QRT_E_ARGUMENT, EXIT_USAGE}, {QRT_E_SCHEME, EXIT_USAGE},       {QRT_E_ARCH, EXIT_USAGE},
+        {QRT_E_KERNEL, EXIT_KERNEL},  {QRT_E_COMPILE, EXIT_KERNEL},     {QRT_E_IO, EXIT_INPUT},
+        {QRT_E_FORMAT, EXIT_INPUT},   {QRT_E_LIMIT, EXIT_INPUT},        {QRT_E_MODEL, EXIT_INPUT},
+        {QRT_E_DEVICE, EXIT_DEVICE},  {QRT_E_DEVICE_LOST, EXIT_DEVICE},
     };
     const char *advice = qrt_status_advice(status);
     fprintf(stderr, "qgen: %s: ", qrt_status_text(status));

@@ -16,7 +16,7 @@ enum { MAX_TEXT_BYTES = 256 << 20, NO_LAYER = -1 };
 static const double layer_limit = 0.03;
 
 static const char *text_path, *tokens_path, *logits_path, *device = "cpu";
-static int context = 512, chunks, layer = NO_LAYER, rows = 16, threads, offline;
+static int context = 512, chunks, layer = NO_LAYER, rows = 16, threads, exact, offline;
 static const struct cli_option options[] = {
     {"text", 0, CLI_STRING, &text_path, "FILE", "perplexity of this text", 0, 0},
     {"ctx", 'c', CLI_INT, &context, "C", "tokens of a chunk of the text (512)", 8, 1 << 20},
@@ -29,6 +29,7 @@ static const struct cli_option options[] = {
     {"rows", 0, CLI_INT, &rows, "M", "with --layer: how many rows (16)", 1, 4096},
     {"device", 'd', CLI_STRING, &device, "D", "cpu (default), ref, cuda:N", 0, 0},
     {"threads", 'j', CLI_INT, &threads, "J", "of the cpu (one per processor)", 1, 1024},
+    {"exact", 0, CLI_FLAG, &exact, NULL, "cpu: activations in f32, not in 8 bits", 0, 0},
     {"offline", 0, CLI_FLAG, &offline, NULL, "do not compile kernels that are missing", 0, 0},
     {.name = NULL},
 };
@@ -134,6 +135,7 @@ int cmd_eval(int argc, char **argv)
     const struct engine_options how = {.model = cli.operands[0],
                                        .device = device,
                                        .threads = threads,
+                                       .exact = exact,
                                        .offline = offline,
                                        .cli = &cli};
     const qrt_status status = engine_open(&how, &e);

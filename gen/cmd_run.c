@@ -10,7 +10,7 @@
 #include "unicode.h"
 
 static const char *prompt, *tokens_path, *device = "cpu", *system_text;
-static int wanted = 128, greedy, chat, context, offline, threads, ignore_eos;
+static int wanted = 128, greedy, chat, context, offline, exact, threads, ignore_eos;
 static uint64_t seed;
 static double temperature = 0.8, min_p = 0.05;
 static const struct cli_option options[] = {
@@ -30,6 +30,7 @@ static const struct cli_option options[] = {
     {"context", 'c', CLI_INT, &context, "C", "positions (what prompt and -n need)", 1, 1 << 24},
     {"threads", 'j', CLI_INT, &threads, "J", "of the cpu (one per processor)", 1, 1024},
     {"ignore-eos", 0, CLI_FLAG, &ignore_eos, NULL, "go on after the end of an answer", 0, 0},
+    {"exact", 0, CLI_FLAG, &exact, NULL, "cpu: activations in f32, not in 8 bits", 0, 0},
     {"offline", 0, CLI_FLAG, &offline, NULL, "do not compile kernels that are missing", 0, 0},
     {.name = NULL},
 };
@@ -84,9 +85,9 @@ static void show(struct output *o, size_t end)
 
 static qrt_status add_token(struct output *o, int id)
 {
-    const char *bytes;
-    size_t count;
-    TRY(qrt_token_bytes(o->engine->model, id, &bytes, &count));
+    const char *bytes = "";
+    size_t count = 0;
+    if (o->engine->has_text) TRY(qrt_token_bytes(o->engine->model, id, &bytes, &count));
     if (o->bytes + count > o->capacity) {
         const size_t capacity = 2 * (o->bytes + count);
         char *text = realloc(o->text, capacity);
@@ -235,6 +236,7 @@ int cmd_run(int argc, char **argv)
     const struct engine_options how = {.model = cli.operands[0],
                                        .device = device,
                                        .threads = threads,
+                                       .exact = exact,
                                        .offline = offline,
                                        .cli = &cli};
     qrt_status status = engine_open(&how, &e);

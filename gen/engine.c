@@ -41,8 +41,11 @@ static qrt_status open_model(struct engine *e, const struct engine_options *o)
     if (status != QRT_OK) return status;
     status = qrt_model_open(e->rt, path, &e->model);
     free(path);
-    if (status == QRT_OK) qrt_model_info_get(e->model, &e->model_info);
-    return status;
+    if (status != QRT_OK) return status;
+    size_t none;
+    qrt_model_info_get(e->model, &e->model_info);
+    e->has_text = qrt_tokenize(e->model, "", 0, 0, NULL, 0, &none) == QRT_OK;
+    return QRT_OK;
 }
 
 /* ---- kernels ---- */
@@ -104,8 +107,9 @@ static qrt_status make_kernels(struct engine *e, const struct engine_options *o,
         .offline = o->offline, .progress = show_kernels, .user = &progress};
     TRY(pipeline_open(&how, &pipeline));
     cli_progress_start(&progress, o->cli, "kernels", "kernels", 0);
-    qrt_status status = pipeline_ensure(pipeline, arch_find(e->device_info.arch),
-                                        (const char *const *)n->list, n->count, e->max_m, &result);
+    qrt_status status =
+        pipeline_ensure(pipeline, arch_find(e->device_info.arch), (const char *const *)n->list,
+                        n->count, e->session.max_m, &result);
     cli_progress_end(&progress);
     if (status == QRT_OK) status = add_kernels(e, &result);
     if (status == QRT_E_KERNEL && o->offline)
@@ -122,7 +126,7 @@ static qrt_status make_kernels(struct engine *e, const struct engine_options *o,
 static qrt_status add_needed_kernels(struct engine *e, const struct engine_options *o)
 {
     struct names missing = {0};
-    qrt_status status = qrt_model_needs(e->model, e->device, e->max_m, add_missing, &missing);
+    qrt_status status = qrt_model_needs(e->model, e->device, &e->session, add_missing, &missing);
     if (status == QRT_OK && missing.no_memory) status = error_set(QRT_E_MEMORY, "names of kernels");
     if (status == QRT_OK && missing.count) status = make_kernels(e, o, &missing);
     free_names(&missing);
@@ -143,7 +147,9 @@ static qrt_status open_all(const struct engine_options *o, struct engine *e)
 
 qrt_status engine_open(const struct engine_options *options, struct engine *out)
 {
-    struct engine e = {.max_m = options->max_m ? options->max_m : DEFAULT_MAX_M};
+    struct engine e = {.session = {.size = sizeof e.session,
+                                   .max_m = options->max_m ? options->max_m : DEFAULT_MAX_M,
+                                   .exact = options->exact}};
     const qrt_status status = open_all(options, &e);
     if (status == QRT_OK)
         *out = e;
@@ -161,8 +167,8 @@ void engine_close(struct engine *e)
 
 qrt_status engine_session(const struct engine *e, int context, qrt_session **out)
 {
-    const qrt_session_options options = {
-        .size = sizeof options, .context = context, .max_m = e->max_m};
+    qrt_session_options options = e->session;
+    options.context = context;
     return qrt_session_open(e->device, e->model, &options, out);
 }
 

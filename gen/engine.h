@@ -15,6 +15,7 @@ struct engine_options {
     const char *device; /* as for qrt_device_open(); NULL: "cpu" */
     int threads;        /* of the cpu; 0: one per processor */
     int max_m;          /* rows in one pass; 0: 256 */
+    int exact;          /* activations stay in f32 where the device can do that */
     int offline;        /* a kernel that is not stored is QRT_E_KERNEL with the command to run */
     const struct cli *cli;
 };
@@ -25,8 +26,9 @@ struct engine {
     qrt_model *model;
     qrt_model_info model_info;
     qrt_device_info device_info;
-    int max_m;
-    int compiled, reused; /* kernels */
+    int has_text;                /* the model has a tokenizer; else it takes and gives ids only */
+    qrt_session_options session; /* of its sessions, but for the context */
+    int compiled, reused;        /* kernels */
 };
 
 /* On failure nothing stays open. */

@@ -24,7 +24,7 @@ static qrt_status batch_open(const struct engine *e, int context, struct batch *
     const size_t row_bytes = (size_t)e->model_info.vocab * sizeof(float);
     const size_t fit = LOGIT_BYTES / row_bytes;
     *b = (struct batch){.engine = e};
-    b->rows = fit < 1 ? 1 : fit > (size_t)e->max_m ? e->max_m : (int)fit;
+    b->rows = fit < 1 ? 1 : fit > (size_t)e->session.max_m ? e->session.max_m : (int)fit;
     b->logits = malloc((size_t)b->rows * row_bytes);
     if (!b->logits) return error_set(QRT_E_MEMORY, "%d rows of logits", b->rows);
     const qrt_status status = engine_session(e, context, &b->session);
@@ -193,8 +193,8 @@ static qrt_status run_layer(const struct engine *e, qrt_device *device, int laye
                             float *x)
 {
     qrt_session *session;
-    const qrt_session_options options = {
-        .size = sizeof options, .context = rows, .max_m = e->max_m};
+    qrt_session_options options = e->session;
+    options.context = rows;
     TRY(qrt_session_open(device, e->model, &options, &session));
     const qrt_status status = qrt_run_layer(session, layer, x, (size_t)rows);
     qrt_session_close(session);

@@ -11,17 +11,12 @@
 #include "cc.h"
 #include "cubin.h"
 #include "error.h"
+#include "gate.h"
 #include "key.h"
 #include "nvrtc.h"
 #include "unit.h"
 
-enum { MAX_JOBS = 64, MESSAGE_BYTES = 512 };
-
-/* One row is a matrix-vector product; up to 8 fill the narrow side of an mma; then the tiles. */
-static const struct pipeline_range ranges[] = {
-    {1, 1}, {2, 8}, {9, 16}, {17, 32}, {33, 64}, {65, 128}, {129, PIPELINE_M_MAX},
-};
-enum { RANGE_COUNT = sizeof ranges / sizeof *ranges };
+enum { MAX_JOBS = 64, MESSAGE_BYTES = 512, MAX_ROUNDS = 12 };
 
 struct pipeline {
     struct pipeline_options options;
@@ -29,10 +24,12 @@ struct pipeline {
     struct store *store;
     struct nvrtc *nvrtc; /* NULL until the first request for a GPU */
     struct cc *cc;       /* NULL until the first request for x86 */
+    struct gate *gate;   /* the same */
 };
 
 /* A kernel on its way. */
 struct job {
+    size_t request; /* index of the request it is for */
     struct candidate candidate;
     struct unit unit;
     uint8_t key[ENTRY_KEY_BYTES];
@@ -46,12 +43,6 @@ struct jobs {
     struct job *items;
     size_t count, capacity;
 };
-
-const struct pipeline_range *pipeline_ranges(size_t *count)
-{
-    *count = RANGE_COUNT;
-    return ranges;
-}
 
 /* ---- opening ---- */
 
@@ -74,6 +65,7 @@ void pipeline_close(struct pipeline *p)
     if (!p) return;
     nvrtc_close(p->nvrtc);
     cc_close(p->cc);
+    gate_close(p->gate);
     store_close(p->store);
     template_set_close(p->templates);
     free(p);
@@ -82,10 +74,9 @@ void pipeline_close(struct pipeline *p)
 static qrt_status need_compiler(struct pipeline *p, const struct arch *arch)
 {
     if (arch->kind == ARCH_SM) return p->nvrtc ? QRT_OK : nvrtc_open(&p->nvrtc);
-    return p->cc ? QRT_OK : cc_open(&p->cc);
+    if (!p->cc) TRY(cc_open(&p->cc));
+    return p->gate ? QRT_OK : gate_open(&p->gate);
 }
-
-/* ---- choosing ---- */
 
 static void jobs_free(struct jobs *jobs)
 {
@@ -94,123 +85,7 @@ static void jobs_free(struct jobs *jobs)
         free(jobs->items[i].kernel.bytes);
     }
     free(jobs->items);
-}
-
-/* Two texts that are the same kernel but for the rows it was chosen for. */
-static int is_same_kernel(const struct job *a, const struct job *b)
-{
-    struct entry_record x = a->candidate.record, y = b->candidate.record;
-    x.m_lo = y.m_lo = x.m_hi = y.m_hi = 0;
-    x.rank = y.rank = 0;
-    return memcmp(&x, &y, sizeof x) == 0 && a->unit.rendering.bytes == b->unit.rendering.bytes &&
-           memcmp(a->unit.rendering.text, b->unit.rendering.text, a->unit.rendering.bytes) == 0;
-}
-
-/* Widen a job from `first` on that has the same text and ends where `job` begins. */
-static int merge(struct jobs *jobs, size_t first, const struct job *job)
-{
-    for (size_t i = first; i < jobs->count; i++) {
-        struct entry_record *r = &jobs->items[i].candidate.record;
-        if (r->m_hi + 1 != job->candidate.record.m_lo) continue;
-        if (!is_same_kernel(&jobs->items[i], job)) continue;
-        r->m_hi = job->candidate.record.m_hi;
-        if (job->candidate.record.rank < r->rank) r->rank = job->candidate.record.rank;
-        return 1;
-    }
-    return 0;
-}
-
-static qrt_status add_job(struct pipeline *p, struct jobs *jobs, size_t first,
-                          const struct candidate *c, int lo, int hi)
-{
-    struct job job = {.candidate = *c};
-    job.candidate.record.m_lo = lo;
-    job.candidate.record.m_hi = hi;
-    if (jobs->count == jobs->capacity) {
-        const size_t capacity = jobs->capacity ? 2 * jobs->capacity : 64;
-        struct job *items = realloc(jobs->items, capacity * sizeof *items);
-        if (!items) return error_set(QRT_E_MEMORY, "pipeline: no memory for %zu kernels", capacity);
-        jobs->items = items;
-        jobs->capacity = capacity;
-    }
-    TRY(template_launch(&job.candidate));
-    TRY(unit_make(p->templates, &job.candidate, &job.unit));
-    if (merge(jobs, first, &job))
-        unit_free(&job.unit);
-    else
-        jobs->items[jobs->count++] = job;
-    return QRT_OK;
-}
-
-static int max_of(int a, int b) { return a > b ? a : b; }
-static int min_of(int a, int b) { return a < b ? a : b; }
-
-/* The best kernels for lo..hi: those made for all of it, else whoever reaches furthest from lo on.
- * `covered` gets the last row that has one. */
-static qrt_status choose_from(struct pipeline *p, struct jobs *jobs, size_t first,
-                              const struct candidate *c, size_t count, int lo, int hi, int *covered)
-{
-    int left = max_of(p->options.top, 1), furthest = 0;
-    for (size_t i = 0; i < count; i++)
-        if (c[i].record.m_lo <= lo) furthest = max_of(furthest, min_of(hi, c[i].record.m_hi));
-    *covered = furthest;
-    for (size_t i = 0; i < count && left > 0 && furthest >= lo; i++) {
-        if (c[i].record.m_lo > lo || c[i].record.m_hi < furthest) continue;
-        TRY(add_job(p, jobs, first, &c[i], lo, furthest));
-        left--;
-    }
-    return QRT_OK;
-}
-
-static int overlaps(int lo, int hi, const struct request *r)
-{
-    return lo <= r->m_hi && hi >= r->m_lo;
-}
-
-/* The request for one of the fixed ranges. */
-static qrt_status choose_range(struct pipeline *p, struct jobs *jobs, size_t first,
-                               const struct request *request, const struct pipeline_range *range)
-{
-    struct request r = *request;
-    struct candidate *candidates;
-    size_t count;
-    r.m_lo = range->lo;
-    r.m_hi = range->hi;
-    qrt_status status = template_shortlist(p->templates, &r, &candidates, &count);
-    if (status == QRT_E_SCHEME && !overlaps(range->lo, range->hi, request)) return QRT_OK;
-    TRY(status);
-    for (int lo = range->lo; lo <= range->hi && status == QRT_OK;) {
-        int covered = 0;
-        status = choose_from(p, jobs, first, candidates, count, lo, range->hi, &covered);
-        if (status == QRT_OK && covered < lo) {
-            char name[OP_NAME_BYTES];
-            op_desc_name(&r.desc, name);
-            if (overlaps(lo, range->hi, request))
-                status = error_set(QRT_E_SCHEME, "%s on %s: no template is made for M = %d", name,
-                                   r.arch->name, lo);
-            break;
-        }
-        lo = covered + 1;
-    }
-    free(candidates);
-    return status;
-}
-
-/* All ranges are looked at, so that what is merged does not depend on the rows asked for. */
-static qrt_status choose(struct pipeline *p, struct jobs *jobs, const struct request *request)
-{
-    const size_t first = jobs->count;
-    for (size_t i = 0; i < RANGE_COUNT; i++) TRY(choose_range(p, jobs, first, request, &ranges[i]));
-    size_t kept = first;
-    for (size_t i = first; i < jobs->count; i++) {
-        const struct entry_record *r = &jobs->items[i].candidate.record;
-        if (overlaps(r->m_lo, r->m_hi, request))
-            jobs->items[kept++] = jobs->items[i];
-        else
-            unit_free(&jobs->items[i].unit);
-    }
-    jobs->count = kept;
-    return QRT_OK;
+    memset(jobs, 0, sizeof *jobs);
 }
 
 /* ---- keys ---- */
@@ -331,10 +206,12 @@ static qrt_status make_kernel(const struct pipeline *p, struct job *job)
                          "same command without --offline",
                          job->candidate.record.symbol, store_folder(p->store));
     TRY(compile(p, job));
+    TRY(entry_parse(k->bytes, k->count, &k->entry));
+    if (p->gate) TRY(gate_pass(p->gate, &k->entry));
     /* A store that cannot be written costs the next run time, this one nothing. */
     if (store_put(p->store, job->key, k->bytes, k->count) != QRT_OK)
         snprintf(job->store_problem, sizeof job->store_problem, "%.255s", qrt_message());
-    return entry_parse(k->bytes, k->count, &k->entry);
+    return QRT_OK;
 }
 
 /* ---- all kernels, on all processors ---- */
@@ -354,7 +231,7 @@ static void *work(void *user)
     while (pool->next < pool->jobs->count) {
         struct job *job = &pool->jobs->items[pool->next++];
         pthread_mutex_unlock(&pool->lock);
-        job->status = make_kernel(pool->pipeline, job);
+        if (!job->kernel.bytes) job->status = make_kernel(pool->pipeline, job);
         if (job->status != QRT_OK) snprintf(job->message, sizeof job->message, "%s", qrt_message());
         pthread_mutex_lock(&pool->lock);
         pool->done++;
@@ -378,7 +255,7 @@ static void report(const struct pipeline *p, size_t done, size_t total)
     if (p->options.progress) p->options.progress(p->options.user, done, total);
 }
 
-static qrt_status run_pool(const struct pipeline *p, struct jobs *jobs)
+static void run_pool(const struct pipeline *p, struct jobs *jobs)
 {
     struct pool pool = {.pipeline = p, .jobs = jobs};
     pthread_t threads[MAX_JOBS];
@@ -401,7 +278,6 @@ static qrt_status run_pool(const struct pipeline *p, struct jobs *jobs)
     for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
     pthread_cond_destroy(&pool.progressed);
     pthread_mutex_destroy(&pool.lock);
-    return QRT_OK;
 }
 
 /* The first failure by order, whichever thread met one first in time. */
@@ -437,24 +313,126 @@ static qrt_status hand_out(struct jobs *jobs, struct pipeline_result *out)
     return QRT_OK;
 }
 
+static qrt_status new_job(struct jobs *jobs, struct job **out)
+{
+    if (jobs->count == jobs->capacity) {
+        const size_t capacity = jobs->capacity ? 2 * jobs->capacity : 64;
+        struct job *items = realloc(jobs->items, capacity * sizeof *items);
+        if (!items) return error_set(QRT_E_MEMORY, "pipeline: no memory for %zu kernels", capacity);
+        jobs->items = items;
+        jobs->capacity = capacity;
+    }
+    *out = &jobs->items[jobs->count++];
+    memset(*out, 0, sizeof **out);
+    return QRT_OK;
+}
+
+static qrt_status plan_request(struct pipeline *p, struct jobs *jobs, size_t index,
+                               const struct request *request, const struct rejected *rejected)
+{
+    struct choices choices = {0};
+    const struct choose_options how = {.top = p->options.top,
+                                       .shapes = p->options.shapes,
+                                       .shape_count = p->options.shape_count,
+                                       .rejected = rejected};
+    TRY(need_compiler(p, request->arch));
+    qrt_status status = choose(p->templates, request, &how, &choices);
+    for (size_t i = 0; i < choices.count && status == QRT_OK; i++) {
+        struct job *job;
+        status = new_job(jobs, &job);
+        if (status != QRT_OK) break;
+        job->request = index;
+        job->candidate = choices.items[i].candidate;
+        job->unit = choices.items[i].unit;
+        memset(&choices.items[i].unit, 0, sizeof choices.items[i].unit);
+        make_key(p, job);
+    }
+    choices_free(&choices);
+    return status;
+}
+
+/* A kernel that keeps registers in memory is never worth it: note it, so that the next best tune
+ * point takes its place. */
+static int is_spilling(const struct job *job)
+{
+    return job->kernel.bytes && job->kernel.entry.record.stack_bytes > 0;
+}
+
+static size_t reject_spilling(const struct jobs *jobs, struct rejected *rejected)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < jobs->count; i++)
+        if (is_spilling(&jobs->items[i]))
+            count += (size_t)rejected_add(rejected, &jobs->items[i].kernel.entry.record);
+    return count;
+}
+
+/* Move a request's jobs from the round before, when none of them spills. */
+static qrt_status keep_request(struct jobs *before, struct jobs *jobs, size_t index, int *kept)
+{
+    *kept = 0;
+    for (size_t i = 0; i < before->count; i++)
+        if (before->items[i].request == index && is_spilling(&before->items[i])) return QRT_OK;
+    for (size_t i = 0; i < before->count; i++) {
+        struct job *job;
+        if (before->items[i].request != index) continue;
+        TRY(new_job(jobs, &job));
+        *job = before->items[i];
+        memset(&before->items[i].unit, 0, sizeof before->items[i].unit);
+        before->items[i].kernel.bytes = NULL;
+    }
+    *kept = 1;
+    return QRT_OK;
+}
+
+/* What an earlier round compiled was not in the store before this call. */
+static void remember_compiled(const struct jobs *before, struct jobs *jobs)
+{
+    for (size_t i = 0; i < jobs->count; i++)
+        for (size_t j = 0; j < before->count; j++) {
+            const struct job *old = &before->items[j];
+            struct pipeline_kernel *k = &jobs->items[i].kernel;
+            if (memcmp(old->key, jobs->items[i].key, ENTRY_KEY_BYTES) != 0) continue;
+            if (!old->kernel.bytes || old->kernel.reused || !k->reused) continue;
+            k->reused = 0;
+            k->seconds = old->kernel.seconds;
+        }
+}
+
+/* One round: all requests, without the tune points that were rejected; what the round before made
+ * without a rejection is kept. */
+static qrt_status make_round(struct pipeline *p, const struct request *requests, size_t count,
+                             const struct rejected *rejected, struct jobs *before,
+                             struct jobs *jobs)
+{
+    for (size_t i = 0; i < count; i++) {
+        int kept = 0;
+        if (rejected->count > 0) TRY(keep_request(before, jobs, i, &kept));
+        if (!kept) TRY(plan_request(p, jobs, i, &requests[i], rejected));
+    }
+    drop_repeated(jobs);
+    run_pool(p, jobs);
+    remember_compiled(before, jobs);
+    return first_failure(jobs);
+}
+
 qrt_status pipeline_make(struct pipeline *p, const struct request *requests, size_t count,
                          struct pipeline_result *out)
 {
-    struct jobs jobs = {0};
-    qrt_status status = QRT_OK;
-    for (size_t i = 0; i < count && status == QRT_OK; i++) {
-        const size_t first = jobs.count;
-        status = need_compiler(p, requests[i].arch);
-        if (status == QRT_OK) status = choose(p, &jobs, &requests[i]);
-        for (size_t j = first; j < jobs.count && status == QRT_OK; j++) make_key(p, &jobs.items[j]);
+    struct jobs jobs = {0}, before = {0};
+    struct rejected rejected = {0};
+    qrt_status status = make_round(p, requests, count, &rejected, &before, &jobs);
+    for (int round = 1; status == QRT_OK && round < MAX_ROUNDS; round++) {
+        if (reject_spilling(&jobs, &rejected) == 0) break;
+        jobs_free(&before);
+        before = jobs;
+        memset(&jobs, 0, sizeof jobs);
+        status = make_round(p, requests, count, &rejected, &before, &jobs);
     }
-    if (status == QRT_OK) {
-        drop_repeated(&jobs);
-        status = run_pool(p, &jobs);
-    }
-    if (status == QRT_OK) status = first_failure(&jobs);
     if (status == QRT_OK) status = hand_out(&jobs, out);
+    jobs_free(&before);
     jobs_free(&jobs);
+    rejected_free(&rejected);
     return status;
 }
 

@@ -1,19 +1,21 @@
 /* pipeline.h -- from requests to kernels: enumerate, choose, render, look up or compile, store
  *
  *   request --template--> candidates --rank--> the best per range of M --render--> unit --key-->
- *   in the store? then that; else compile (all cores), read resources, make the entry, store it
+ *   in the store? then that; else compile (all cores), read resources, make the entry, let it pass
+ *   the gate (gate.h: it agrees with ref where this machine can run it), store it
  *
  * Rows: templates are asked about fixed ranges of M (pipeline_ranges), whatever range the caller
- * wants, so that a kernel's key does not depend on the command that made it.  Neighbouring ranges
- * that get the same text become one kernel.
+ * wants, so that a kernel's key does not depend on the command that made it (choose.h).
+ * Spills: a kernel that needs stack gives way to the next best tune point; one is handed out only
+ * when all points of its range need some.
  * Results are in the order of the requests, then of M, then of rank; equal ones appear once.
  * Threads: one caller at a time; the compilers run on threads of its own.
  */
 #ifndef QGEN_PIPELINE_H
 #define QGEN_PIPELINE_H
 
+#include "choose.h"
 #include "store.h"
-#include "template.h"
 
 enum { PIPELINE_M_MAX = 1 << 30 }; /* "any number of rows" */
 
@@ -23,6 +25,8 @@ struct pipeline_options {
     int jobs;              /* compilers at a time; 0: one per processor */
     int offline;           /* a kernel that is not stored is QRT_E_KERNEL */
     int top;               /* kernels per range of M; 0: 1 */
+    const struct shape *shapes; /* of the weights that kernels are chosen for; NULL: any */
+    size_t shape_count;
     /* Called on the caller's thread, at least at start and end; or NULL. */
     void (*progress)(void *user, size_t done, size_t total);
     void *user;

@@ -130,12 +130,6 @@ QRT_API qrt_status qrt_model_open(qrt *rt, const char *path, qrt_model **out);
 QRT_API void qrt_model_info_get(const qrt_model *model, qrt_model_info *out);
 QRT_API void qrt_model_close(qrt_model *model);
 
-/* Call `need` with the name of each kernel that the model needs on the device for batches up to
- * max_m rows; `have` tells whether one was added. Stops when `need` returns non-zero. */
-QRT_API qrt_status qrt_model_needs(const qrt_model *model, const qrt_device *device, int max_m,
-                                   int (*need)(void *user, const char *request, int have),
-                                   void *user);
-
 /* Text to token ids and back by the model's own tokenizer.  `parse_special` lets a control token's
  * text
  * ("<|im_start|>") become that token.  *count gets the number of ids the text has; at most
@@ -154,6 +148,13 @@ typedef struct qrt_session_options {
     int max_m;   /* most rows computed in one pass; longer inputs are cut; 0: 256 */
     int exact;   /* cpu: 1 keeps activations in f32; 0 takes int8 kernels where there are any */
 } qrt_session_options;
+
+/* Call `need` with the name of each kernel that such a session needs on the device; `have` tells
+ * whether one was added.  Stops when `need` returns non-zero. */
+QRT_API qrt_status qrt_model_needs(const qrt_model *model, const qrt_device *device,
+                                   const qrt_session_options *options,
+                                   int (*need)(void *user, const char *request, int have),
+                                   void *user);
 
 /* Prepare: find every kernel (QRT_E_KERNEL names the missing ones), place weights, allocate all. */
 QRT_API qrt_status qrt_session_open(qrt_device *device, const qrt_model *model,

@@ -173,7 +173,7 @@ static void (*const bind[OP_COUNT])(const struct binding *, union op_args *) = {
 
 static qrt_status launch(const struct qrt_session *s, int request, int M, const union op_args *args)
 {
-    return s->device->ops->launch(s->device, session_kernel(s, request, M),
+    return s->device->ops->launch(s->device, choice_kernel(&s->choices, request, M),
                                   &s->plan.requests[request], args);
 }
 
@@ -181,8 +181,8 @@ static qrt_status launch(const struct qrt_session *s, int request, int M, const 
 static qrt_status launch_linear(const struct qrt_session *s, int request, union op_args *args)
 {
     struct qk_linear *a = &args->linear;
-    const struct kernel *k = session_kernel(s, request, a->M);
-    a->split = session_split(s, k, args);
+    const struct kernel *k = choice_kernel(&s->choices, request, a->M);
+    a->split = choice_split(s->device, k, args);
     if (a->split == 1) return launch(s, request, a->M, args);
     a->partial = s->scratch.partial;
     TRY(launch(s, request, a->M, args));
@@ -192,7 +192,7 @@ static qrt_status launch_linear(const struct qrt_session *s, int request, union 
                                           .M = a->M,
                                           .N = a->w.N,
                                           .split = a->split}};
-    return launch(s, s->reduce_request[s->plan.requests[request].out], a->M, &sum);
+    return launch(s, s->choices.reduce[s->plan.requests[request].out], a->M, &sum);
 }
 
 static qrt_status run_step(const struct qrt_session *s, const struct plan_step *step,
@@ -344,7 +344,7 @@ static qrt_status sample_next(const struct qrt_session *s, const qrt_sampling *s
                                            .min_p = sampling->min_p,
                                            .M = 1,
                                            .N = b->width}};
-    TRY(launch(s, s->sample_request, 1, &args));
+    TRY(launch(s, s->choices.sample, 1, &args));
     return s->device->ops->download(s->device, next, s->sampled, sizeof *next);
 }
 

@@ -13,197 +13,14 @@
 
 enum {
     DEFAULT_CONTEXT = 4096,
-    DEFAULT_MAX_M = 256,
-    LIMIT_MAX_M = 65536,
     ROW_ALIGN = 32,          /* elements: a row starts where vector loads like it */
     LOGITS_BYTES = 32 << 20, /* of the logits buffer, at least one row */
-    MAX_SPLIT = 8,           /* parts of K that the runtime asks for on its own */
-    MIN_SPLIT_K = 512,       /* a part is not shorter */
-    NAME_LIST_BYTES = 300,   /* of a message about missing kernels */
     QUANTIZE_BLOCK = 32,
 };
 
 static int64_t round_up(int64_t n, int64_t multiple)
 {
     return (n + multiple - 1) / multiple * multiple;
-}
-
-/* ---- kernels ---- */
-
-static int is_ref(const struct qrt_device *d) { return d->ops == &ref_device; }
-
-/* Rows that a request is made for: a sample is of one row. */
-static int rows_of(const struct op_desc *desc, int max_m)
-{
-    return desc->op == OP_SAMPLE ? 1 : max_m;
-}
-
-static int is_covered(const struct qrt_device *d, const struct op_desc *desc, int max_m)
-{
-    if (is_ref(d)) return 1;
-    for (int M = 1; M <= rows_of(desc, max_m); M++)
-        if (!device_find(d, desc, M)) return 0;
-    return 1;
-}
-
-/* What a plan for this device may use. */
-struct options {
-    const struct qrt_device *device;
-    int max_m, exact;
-};
-
-static int has_linear(const struct options *o, const struct scheme *weight, enum elem_type act)
-{
-    struct op_desc desc = {.op = OP_LINEAR, .act = (uint8_t)act, .out = ELEM_F32};
-    desc.weight = *weight;
-    return is_covered(o->device, &desc, o->max_m);
-}
-
-/* int8 where there is a kernel; also where there is none at all, so that the better one is named. */
-static int prefers_i8(const void *user, const struct scheme *weight)
-{
-    const struct options *o = user;
-    if (o->exact || scheme_is_dense(weight)) return 0;
-    return has_linear(o, weight, ELEM_I8) || !has_linear(o, weight, ELEM_F32);
-}
-
-static struct plan_target target_of(const struct options *o, enum elem_type act)
-{
-    const struct qrt_device *d = o->device;
-    if (is_ref(d)) return (struct plan_target){.act = d->act, .kv = d->kv};
-    struct plan_target t = plan_target_for((enum arch_kind)d->arch.kind, act);
-    if (t.takes_i8) {
-        t.takes_i8 = prefers_i8;
-        t.user = o;
-    }
-    return t;
-}
-
-static int missing_count(const struct qrt_device *d, const struct plan *p, int max_m)
-{
-    int missing = 0;
-    for (int i = 0; i < p->request_count; i++) missing += !is_covered(d, &p->requests[i], max_m);
-    return missing;
-}
-
-/* The plan with the fewest kernels missing: on cuda f16 activations, or bf16 if those are there. */
-static qrt_status choose_plan(const struct qrt_model *m, const struct options *o,
-                              struct plan_target *target, struct plan *plan)
-{
-    const int is_sm = !is_ref(o->device) && o->device->arch.kind == ARCH_SM;
-    *target = target_of(o, is_sm ? ELEM_F16 : o->device->act);
-    TRY(plan_make(m, target, plan));
-    if (!is_sm || missing_count(o->device, plan, o->max_m) == 0) return QRT_OK;
-    const struct plan_target other_target = target_of(o, ELEM_BF16);
-    struct plan other;
-    const qrt_status status = plan_make(m, &other_target, &other);
-    if (status != QRT_OK ||
-        missing_count(o->device, &other, o->max_m) >= missing_count(o->device, plan, o->max_m)) {
-        if (status == QRT_OK) plan_free(&other);
-        return status;
-    }
-    plan_free(plan);
-    *plan = other;
-    *target = other_target;
-    return QRT_OK;
-}
-
-/* The names of the missing kernels, "and N more" when they do not fit. */
-static void list_missing(const struct qrt_device *d, const struct plan *p, int max_m,
-                         char list[NAME_LIST_BYTES])
-{
-    size_t length = 0;
-    int left_out = 0;
-    list[0] = 0;
-    for (int i = 0; i < p->request_count; i++) {
-        char name[OP_NAME_BYTES];
-        if (is_covered(d, &p->requests[i], max_m)) continue;
-        op_desc_name(&p->requests[i], name);
-        if (length + strlen(name) + 20 > NAME_LIST_BYTES)
-            left_out++;
-        else
-            length += (size_t)snprintf(list + length, NAME_LIST_BYTES - length, "%s%s",
-                                       length ? " " : "", name);
-    }
-    if (left_out) snprintf(list + length, NAME_LIST_BYTES - length, " and %d more", left_out);
-}
-
-static qrt_status check_kernels(const struct qrt_model *m, const struct options *o,
-                                const struct plan *plan)
-{
-    const int missing = missing_count(o->device, plan, o->max_m);
-    if (missing == 0) return QRT_OK;
-    char list[NAME_LIST_BYTES];
-    list_missing(o->device, plan, o->max_m, list);
-    return error_set(QRT_E_KERNEL,
-                     "%d of %d kernels are missing: %s; make them with `qgen build --arch %s "
-                     "--model %s --m 1..%d --out DIR` and load DIR",
-                     missing, plan->request_count, list, o->device->arch.name, m->path, o->max_m);
-}
-
-static qrt_status choose_kernels(struct qrt_session *s, int request, struct choice *out)
-{
-    const struct op_desc *desc = &s->plan.requests[request];
-    const int rows = rows_of(desc, s->max_m);
-    void *ranges;
-    TRY(rt_alloc(s->device->rt, (size_t)rows * sizeof(struct range), &ranges));
-    out->ranges = ranges;
-    for (int M = 1; M <= rows; M++) {
-        const struct kernel *k = is_ref(s->device) ? NULL : device_find(s->device, desc, M);
-        struct range *last = out->count ? &out->ranges[out->count - 1] : NULL;
-        if (last && last->kernel == k)
-            last->m_hi = M;
-        else
-            out->ranges[out->count++] = (struct range){.m_hi = M, .kernel = k};
-    }
-    return QRT_OK;
-}
-
-static qrt_status take_kernels(struct qrt_session *s)
-{
-    void *choices;
-    TRY(rt_alloc(s->device->rt, (size_t)s->plan.request_count * sizeof(struct choice), &choices));
-    s->choices = choices;
-    for (int i = 0; i < s->plan.request_count; i++) TRY(choose_kernels(s, i, &s->choices[i]));
-    for (int type = 0; type < ELEM_COUNT; type++) {
-        const struct op_desc reduce = {.op = OP_REDUCE, .out = (uint8_t)type};
-        s->reduce_request[type] = plan_find(&s->plan, &reduce);
-    }
-    const struct op_desc sample = {.op = OP_SAMPLE};
-    s->sample_request = plan_find(&s->plan, &sample);
-    return QRT_OK;
-}
-
-const struct kernel *session_kernel(const struct qrt_session *s, int request, int M)
-{
-    const struct choice *c = &s->choices[request];
-    int i = 0;
-    while (i + 1 < c->count && c->ranges[i].m_hi < M) i++;
-    return c->ranges[i].kernel;
-}
-
-/* ---- split-K ---- */
-
-static int64_t blocks_of(const struct kernel *k, const union op_args *args)
-{
-    int64_t blocks = 1;
-    for (int i = 0; i < 3; i++) {
-        const int64_t size = op_dim(OP_LINEAR, args, (enum dim)k->record.grid[i].dim);
-        blocks *= (size + k->record.grid[i].div - 1) / k->record.grid[i].div;
-    }
-    return blocks;
-}
-
-int session_split(const struct qrt_session *s, const struct kernel *k, const union op_args *args)
-{
-    if (!s->target.splits || !k) return 1;
-    if (k->record.split > 0) return k->record.split;
-    union op_args whole = *args;
-    whole.linear.split = 1;
-    const int64_t blocks = blocks_of(k, &whole), wanted = 2 * s->device->info.processors;
-    int64_t split = (wanted + blocks - 1) / blocks;
-    if (split > args->linear.w.K / MIN_SPLIT_K) split = args->linear.w.K / MIN_SPLIT_K;
-    return split < 1 ? 1 : split > MAX_SPLIT ? MAX_SPLIT : (int)split;
 }
 
 /* ---- memory ---- */
@@ -302,7 +119,8 @@ static size_t partial_floats(const struct qrt_session *s, const struct plan_step
     size_t most = 0;
     for (int M = 1; M <= s->max_m; M++) {
         args.linear.M = M;
-        const int split = session_split(s, session_kernel(s, step->request, M), &args);
+        const int split =
+            choice_split(s->device, choice_kernel(&s->choices, step->request, M), &args);
         const size_t floats = (size_t)split * (size_t)M * (size_t)t->N;
         if (split > 1 && floats > most) most = floats;
     }
@@ -360,7 +178,7 @@ static qrt_status family_of(const struct qrt_session *s, const struct qm_tensor 
                             enum layout_family *out)
 {
     for (int f = 0; f < FAMILY_COUNT; f++) {
-        if (!is_ref(s->device) && f != (int)s->device->family) continue;
+        if (!choice_is_ref(s->device) && f != (int)s->device->family) continue;
         if (t->section[f][SECTION_CODES].bytes == 0) continue;
         *out = (enum layout_family)f;
         return QRT_OK;
@@ -424,29 +242,27 @@ static qrt_status read_options(const struct qrt_model *m, const qrt_session_opti
     }
     const int most = (int)m->header->context;
     if (o.context == 0) o.context = most < DEFAULT_CONTEXT ? most : DEFAULT_CONTEXT;
-    if (o.max_m == 0) o.max_m = DEFAULT_MAX_M;
+    if (o.max_m == 0) o.max_m = CHOICE_DEFAULT_M;
     if (o.context < 1 || o.context > most)
         return error_set(QRT_E_LIMIT, "context %d: the model has 1 to %d positions", o.context,
                          most);
-    if (o.max_m < 1 || o.max_m > LIMIT_MAX_M)
-        return error_set(QRT_E_LIMIT, "max_m %d: 1 to %d", o.max_m, LIMIT_MAX_M);
+    if (o.max_m < 1 || o.max_m > CHOICE_LIMIT_M)
+        return error_set(QRT_E_LIMIT, "max_m %d: 1 to %d", o.max_m, CHOICE_LIMIT_M);
     if (o.max_m > o.context) o.max_m = o.context;
     *out = o;
     return QRT_OK;
 }
 
-static qrt_status prepare(struct qrt_session *s, const struct options *o)
+static qrt_status prepare(struct qrt_session *s, int exact)
 {
-    TRY(choose_plan(s->model, o, &s->target, &s->plan));
-    TRY(check_kernels(s->model, o, &s->plan));
-    TRY(take_kernels(s));
+    TRY(choice_plan(s->device, s->model, s->max_m, exact, &s->target, &s->plan));
+    TRY(choice_make(s->device, s->model, &s->plan, s->max_m, &s->choices));
     TRY(take_tables(s));
     TRY(take_buffers(s));
     TRY(take_caches(s));
     TRY(take_scratch(s));
     TRY(take_words(s));
     TRY(place_weights(s));
-    s->target.user = NULL; /* o ends with this call */
     return s->device->ops->sync(s->device);
 }
 
@@ -455,7 +271,6 @@ qrt_status qrt_session_open(qrt_device *device, const qrt_model *model,
 {
     qrt_session_options given = {.size = 0};
     TRY(read_options(model, options, &given));
-    const struct options o = {.device = device, .max_m = given.max_m, .exact = given.exact};
     void *block;
     TRY(rt_alloc(device->rt, sizeof(qrt_session), &block));
     qrt_session *s = block;
@@ -463,7 +278,7 @@ qrt_status qrt_session_open(qrt_device *device, const qrt_model *model,
     s->model = model;
     s->context = given.context;
     s->max_m = given.max_m;
-    const qrt_status status = prepare(s, &o);
+    const qrt_status status = prepare(s, given.exact);
     if (status != QRT_OK) {
         qrt_session_close(s);
         return status;
@@ -478,29 +293,28 @@ void qrt_session_close(qrt_session *session)
     struct qrt_device *d = session->device;
     for (size_t i = 0; i < session->block_count; i++) d->ops->free(d, session->blocks[i]);
     for (size_t i = 0; i < session->placed_count; i++) d->ops->unplace(d, session->placed[i]);
-    for (int i = 0; session->choices && i < session->plan.request_count; i++)
-        rt_free(d->rt, session->choices[i].ranges);
-    void *tables[] = {session->choices, session->buffers, session->caches, session->weights,
-                      session->vectors, session->blocks,  session->placed};
+    void *tables[] = {session->buffers, session->caches, session->weights,
+                      session->vectors, session->blocks, session->placed};
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) rt_free(d->rt, tables[i]);
+    choice_free(d->rt, &session->choices);
     plan_free(&session->plan);
     rt_free(d->rt, session);
 }
 
-qrt_status qrt_model_needs(const qrt_model *model, const qrt_device *device, int max_m,
+qrt_status qrt_model_needs(const qrt_model *model, const qrt_device *device,
+                           const qrt_session_options *options,
                            int (*need)(void *user, const char *request, int have), void *user)
 {
-    const struct options o = {.device = device, .max_m = max_m ? max_m : DEFAULT_MAX_M};
+    qrt_session_options given = {.size = 0};
+    TRY(read_options(model, options, &given));
     struct plan_target target;
     struct plan plan = {.rt = NULL};
-    if (o.max_m < 1 || o.max_m > LIMIT_MAX_M)
-        return error_set(QRT_E_LIMIT, "max_m %d: 1 to %d", max_m, LIMIT_MAX_M);
-    if (is_ref(device)) return QRT_OK;
-    const qrt_status status = choose_plan(model, &o, &target, &plan);
+    if (choice_is_ref(device)) return QRT_OK;
+    const qrt_status status = choice_plan(device, model, given.max_m, given.exact, &target, &plan);
     for (int i = 0; status == QRT_OK && i < plan.request_count; i++) {
         char name[OP_NAME_BYTES];
         op_desc_name(&plan.requests[i], name);
-        if (need(user, name, is_covered(device, &plan.requests[i], o.max_m))) break;
+        if (need(user, name, choice_covers(device, &plan.requests[i], given.max_m))) break;
     }
     plan_free(&plan);
     return status;

@@ -5,20 +5,7 @@
 #ifndef QRT_SESSION_H
 #define QRT_SESSION_H
 
-#include "device.h"
-#include "plan.h"
-
-/* The kernel for M rows up to m_hi; ranges of a choice ascend. */
-struct range {
-    int m_hi;
-    const struct kernel *kernel; /* NULL on ref */
-};
-
-/* The kernels of a request. */
-struct choice {
-    struct range *ranges;
-    int count;
-};
+#include "choice.h"
 
 struct session_buffer {
     void *address;
@@ -43,8 +30,7 @@ struct qrt_session {
     const struct qrt_model *model;
     struct plan_target target;
     struct plan plan;
-    struct choice *choices; /* by request */
-    int reduce_request[ELEM_COUNT], sample_request;
+    struct choices choices;
 
     int context, max_m, last_rows; /* last_rows: rows of the logits buffer */
     int position;                  /* tokens held */
@@ -63,12 +49,5 @@ struct qrt_session {
     const void **placed; /* all placed sections, for closing */
     size_t placed_count;
 };
-
-/* The kernel of a request at M rows. */
-const struct kernel *session_kernel(const struct qrt_session *s, int request, int M);
-
-/* Parts of K that the linear in *args is computed in by kernel k: as its record says, or enough to
- * fill the device. */
-int session_split(const struct qrt_session *s, const struct kernel *k, const union op_args *args);
 
 #endif

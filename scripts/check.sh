@@ -50,7 +50,7 @@ first_lines() {
   local bad=0 file
   while read -r file; do
     head -n 2 "$file" | grep -q "$(basename "$file") -- " || { echo "$file: no 'name -- noun phrase'"; bad=1; }
-  done < <(git ls-files '*.c' '*.h' '*.cuh' '*.in' '*.lua' '*.sh' '*.py' '*.cmake')
+  done < <(git ls-files '*.c' '*.h' '*.cuh' '*.[ch].in' '*.cu.in' '*.lua' '*.sh' '*.py' '*.cmake')
   return $bad
 }
 
@@ -84,6 +84,13 @@ sanitized() { # all tests again under AddressSanitizer and UBSan, without the sl
     ctest --test-dir build-asan --output-on-failure -j "$(nproc)" -LE oracle
 }
 
+# What runs threads, under ThreadSanitizer.
+threads() {
+  local tests=(test_pool test_session test_pack test_pipeline test_store)
+  cmake -S . -B build-tsan -G Ninja -DQGEN_TSAN=ON >/dev/null && cmake --build build-tsan --target "${tests[@]}" &&
+    ctest --test-dir build-tsan --output-on-failure -R "^($(IFS='|'; echo "${tests[*]}"))\$"
+}
+
 warnings() { # a clean build says nothing
   cmake -S . -B build-werror -G Ninja -DCMAKE_C_FLAGS=-Werror >/dev/null && cmake --build build-werror
 }
@@ -97,4 +104,5 @@ step "libqrt.so at most 300 KiB" library_size
 step "libqrt.so exports only qrt_*" exports
 step "libqrt.so needs only libc" needs_only_libc
 step "tests under address and undefined-behaviour sanitizers" sanitized
+step "threads under the thread sanitizer" threads
 exit $failed

@@ -257,7 +257,7 @@ static void processes_see_whole_entries(void **state)
         pids[i] = fork();
         assert_true(pids[i] >= 0);
         if (pids[i] == 0) {
-            put_and_get_all(10);
+            put_and_get_all(4);
             _exit(0);
         }
     }

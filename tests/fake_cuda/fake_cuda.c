@@ -362,10 +362,7 @@ EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, u
     if (fake.current != &context) return 201;
     fake.launches++;
     fake.launch = (struct fake_launch){
-        .function = handle, .grid = {gx, gy, gz},
-             .block = {bx, by, bz},
-             .smem_bytes = smem_bytes
-    };
+        .function = handle, .grid = {gx, gy, gz}, .block = {bx, by, bz}, .smem_bytes = smem_bytes};
     memcpy(fake.launch.argument, parameters[0], fake.argument_bytes);
     return 0;
 }

@@ -80,6 +80,7 @@ static void statuses_map_to_exit_codes(void **state)
     error_set(QRT_E_IO, "a message");
     assert_int_equal(cli_fail(QRT_E_SCHEME), EXIT_USAGE);
     assert_int_equal(cli_fail(QRT_E_KERNEL), EXIT_KERNEL);
+    assert_int_equal(cli_fail(QRT_E_COMPILE), EXIT_KERNEL);
     assert_int_equal(cli_fail(QRT_E_FORMAT), EXIT_INPUT);
     assert_int_equal(cli_fail(QRT_E_DEVICE_LOST), EXIT_DEVICE);
     assert_int_equal(cli_fail(QRT_E_CHECK), EXIT_CHECK);

@@ -1,7 +1,7 @@
 /* test_cuda_templates.c -- contract of the CUDA templates of linear, reduce and embed
  *
- * - every scheme that the templates accept, at every range of rows, compiles for every GPU arch: the
- *   best tune point and one drawn from the rest
+ * - the schemes that the templates accept, in turn, compile for every GPU arch at every range of
+ *   rows: the best tune point, and every second time one drawn from the rest
  * - no stack (so no spills), registers and shared memory within the arch, the block as launched
  * - the arguments are as long as the C struct
  * - a linear uses the tensor cores (bf16 on sm_75 has none and says so in the template)
@@ -121,15 +121,15 @@ static void compile_one(struct fixture *f, const struct candidate *c, const char
     f->compiled++;
 }
 
-/* The best candidate of a request, and one of the others. */
-static void compile_two(struct fixture *f, const struct request *r, const char *name)
+/* The best candidate of a request, and one of the others too when `drawn`. */
+static void compile_some(struct fixture *f, const struct request *r, const char *name, int drawn)
 {
     struct candidate *c = NULL;
     size_t count = 0;
     if (template_candidates(f->set, r, &c, &count) != QRT_OK)
         fail_msg("%s on %s: %s", name, r->arch->name, qrt_message());
     compile_one(f, &c[0], name);
-    if (count > 1) compile_one(f, &c[1 + random_word(&f->random) % (count - 1)], name);
+    if (drawn && count > 1) compile_one(f, &c[1 + random_word(&f->random) % (count - 1)], name);
     free(c);
 }
 
@@ -150,11 +150,11 @@ static void test_linears(void **state)
             const struct pipeline_range *m = &range[i];
             const char *name = linears[turn % LINEARS];
             const struct request r = request_of(name, a, m->lo, m->hi);
-            compile_two(f, &r, name);
+            compile_some(f, &r, name, turn % 2);
         }
         turn++; /* LINEARS is a multiple of the ranges: shift, or an arch would meet one half only */
     }
-    assert_true(f->compiled > 80);
+    assert_true(f->compiled > 60);
 }
 
 static void test_others(void **state)
@@ -162,10 +162,10 @@ static void test_others(void **state)
     struct fixture *f = *state;
     if (!f->nvrtc) skip();
     for (const struct arch *a = arch_table(); a->name[0]; a++)
-        if (a->kind == ARCH_SM && (a->number == 75 || a->number == 89 || a->number == 120))
+        if (a->kind == ARCH_SM && (a->number == 75 || a->number == 120))
             for (int i = 0; i < OTHERS; i++) {
                 const struct request r = request_of(others[i], a, 1, PIPELINE_M_MAX);
-                compile_two(f, &r, others[i]);
+                compile_some(f, &r, others[i], 0);
             }
 }
 

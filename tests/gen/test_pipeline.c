@@ -3,6 +3,7 @@
  * - results are in the order of requests, equal kernels once; ranges of M with one text are one kernel
  * - the second time everything is reused and equal, whatever the rows asked for and the jobs
  * - a change of template, include or tune point is another key
+ * - a kernel that needs stack gives way to the next tune point; where all do, the best is taken
  * - top: that many kernels per range, best first
  * - offline: a stored kernel is found, another is QRT_E_KERNEL
  * - a template that does not compile fails the call with its line; other kernels are stored
@@ -142,6 +143,15 @@ static void write_templates(char path[128], const char *name, const char *body, 
     free(text);
 }
 
+/* An add kernel that is right, whatever it writes for 1 and for y: wrong ones are not stored. */
+#define ADD_BODY(one, type)                                               \
+    "#include \"kernel_abi.h\"\n"                                         \
+    "void ${name}(const struct qk_add *a, const struct qk_cpu *cpu)\n{\n" \
+    "    for (int m = cpu->part; m < a->M; m += cpu->parts)\n"            \
+    "        for (int k = 0; k < a->K; k++)\n"                            \
+    "            a->x[m * a->ldx + k] += (float)(" one ") * (" type       \
+    ")((const _Float16 *)a->y)[m * a->ldy + k];\n}\n"
+
 static void texts_decide_the_key(void **state)
 {
     (void)state;
@@ -149,16 +159,16 @@ static void texts_decide_the_key(void **state)
     uint8_t keys[3][ENTRY_KEY_BYTES];
     static const struct {
         const char *body, *header;
-    } texts[3] = {{"int ${name}(void) { return ONE; }\n", "#define ONE 1\n"},
-                  {"int ${name}(void) { return ONE; }\n", "#define ONE 2\n"},
-                  {"int ${name}(void) { return 1; }\n", "#define ONE 2\n"}};
+    } texts[3] = {{ADD_BODY("ONE", "float"), "#define ONE 1\n"},
+                  {ADD_BODY("ONE", "float"), "#define ONE (1 + 0)\n"},
+                  {ADD_BODY("1", "float"), "#define ONE (1 + 0)\n"}};
     for (int i = 0; i < 3; i++) {
         struct pipeline_result r;
         write_templates(templates, "changing", texts[i].body, texts[i].header);
         const struct run run = {.templates = templates,
                                 .store = "c",
                                 .arch = "x86-64-v3",
-                                .names = {"add.f32"},
+                                .names = {"add.f16"},
                                 .m_hi = 8};
         must_make(&run, &r);
         assert_int_equal(r.compiled, 1);
@@ -201,8 +211,7 @@ static void compile_errors_name_the_line(void **state)
     assert_non_null(strstr(qrt_message(), "broken/x86/own.c.in:7: error"));
     assert_non_null(strstr(qrt_message(), "return lost;"));
     assert_non_null(strstr(qrt_message(), "2 of 2 kernels failed"));
-    write_templates(templates, "broken",
-                    "int ${name}(void)\n{\n    return ${r.act == 'f32' and 'lost' or 1};\n}\n",
+    write_templates(templates, "broken", ADD_BODY("1", "${r.act == 'f32' and 'lost' or 'float'}"),
                     "\n");
     assert_int_equal(make(&run, &r), QRT_E_COMPILE);
     run.names[0] = "add.f16";
@@ -302,6 +311,63 @@ static void wrong_arguments_are_refused(void **state)
     assert_non_null(strstr(qrt_message(), "block gives 64 threads, __launch_bounds__ 32"));
 }
 
+/* Tune points x = 1 .. 3 of which those up to `bad` index an array at run time. */
+static void write_spilling(char path[128], int bad)
+{
+    char file[192], text[1200];
+    snprintf(path, 128, "%s/spilling%d", folder, bad);
+    snprintf(file, sizeof file, "%s/cuda", path);
+    assert_int_equal(file_make_folders(file, 0700), QRT_OK);
+    snprintf(file, sizeof file, "%s/cuda/spilling.cu.in", path);
+    snprintf(text, sizeof text,
+             "op = 'add',\naccepts = function(r) return true end,\ntune = { x = {1, 2, 3} },\n"
+             "rank = function(r, p) return p.x end,\ngrid = function() return 'M' end,\n"
+             "block = function() return 64 end,\n---\n#include \"kernel_abi.h\"\n"
+             "extern \"C\" __global__ void ${name}(const __grid_constant__ qk_add a)\n{\n"
+             "    __shared__ float all[512];\n"
+             "    for (int i = threadIdx.x; i < 512; i += 64) all[i] = a.x[i];\n"
+             "    __syncthreads();\n"
+             "    float sum[64];\n"
+             "    for (int i = 0; i < 64; i++) sum[i] = all[i * a.K %% 512];\n"
+             "    a.x[threadIdx.x] = sum[${p.x <= %d and '(a.M + threadIdx.x) %% 64' or '3'}];\n"
+             "}\n",
+             bad);
+    assert_int_equal(file_write(file, text, strlen(text)), QRT_OK);
+}
+
+static void spilling_kernels_give_way(void **state)
+{
+    (void)state;
+    struct nvrtc *nvrtc;
+    char templates[128];
+    struct pipeline_result r;
+    if (nvrtc_open(&nvrtc) != QRT_OK) skip();
+    nvrtc_close(nvrtc);
+    write_spilling(templates, 2);
+    struct run run = {.templates = templates,
+                      .store = "j",
+                      .arch = "sm_80",
+                      .names = {"add.f32", "add.f16"},
+                      .m_hi = 8};
+    for (int time = 0; time < 2; time++) {
+        must_make(&run, &r);
+        assert_int_equal(r.count, 2);
+        assert_int_equal(r.compiled, time == 0 ? 2 : 0);
+        for (int i = 0; i < 2; i++) {
+            assert_string_equal(r.kernels[i].entry.record.tune, "x=3");
+            assert_int_equal(r.kernels[i].entry.record.stack_bytes, 0);
+        }
+        pipeline_result_free(&r);
+    }
+    write_spilling(templates, 3);
+    run.names[1] = NULL;
+    must_make(&run, &r);
+    assert_int_equal(r.count, 1);
+    assert_string_equal(r.kernels[0].entry.record.tune, "x=1");
+    assert_int_equal(r.kernels[0].entry.record.stack_bytes, 256);
+    pipeline_result_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +380,7 @@ int main(void)
         cmocka_unit_test(full_store_is_told),
         cmocka_unit_test(cuda_resources_are_read),
         cmocka_unit_test(wrong_arguments_are_refused),
+        cmocka_unit_test(spilling_kernels_give_way),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

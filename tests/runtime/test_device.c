@@ -6,7 +6,7 @@
  * - ref takes no kernel
  * - a folder is loaded as a whole; entries for another arch are passed over, damaged ones are not
  * - the same entry twice is one kernel; many kernels of one process stay apart
- * - device_find() takes the range that holds M, and the smallest rank
+ * - device_find() takes the range that holds M, the nearest arch, and the smallest rank
  * - a launch runs every part once, with its own scratch
  * - a session names all missing kernels, and the command that makes them
  * These need the system's C compiler, and a processor of x86-64-v3: skipped aloud without.
@@ -234,6 +234,15 @@ static void find_takes_the_best(void **state)
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
         assert_int_equal(device_find(d, &desc, expected[i][0])->key[0], expected[i][1]);
     assert_null(device_find(d, &desc, 65));
+    if (d->arch.number >= 4) {
+        struct entry e = mark_entry(19);
+        strcpy(e.record.arch, "x86-64-v4");
+        e.record.rank = 9;
+        assert_int_equal(add(d, &e, QRT_TRUST_CALLER), QRT_OK);
+        assert_int_equal(device_find(d, &desc, 5)->key[0], 19);
+    }
+    for (size_t i = 0; i < d->kernel_count; i++) d->kernels[i]->nearness = i == 1;
+    assert_int_equal(device_find(d, &desc, 5)->key[0], 11); /* whatever the ranks */
     desc.op = OP_ADD;
     assert_null(device_find(d, &desc, 1));
     qrt_device_close(d);
@@ -295,17 +304,17 @@ static void missing_kernels_are_named(void **state)
     assert_int_equal(add(d, &e, QRT_TRUST_CALLER), QRT_OK);
     assert_int_equal(qrt_session_open(d, m, NULL, &s), QRT_E_KERNEL);
     const char *const parts[] = {"8 of 9 kernels",
-                                        "linear.w4g32m.i8.f32",
-                                        "quantize.f32.i8",
-                                        "embed.w4g32m.f32",
-                                        "rmsnorm.f32.f32",
-                                        "rope.halves.f32.f16.h16",
-                                        "attention.f32.f16.h16",
-                                        "glu.silu.f32",
-                                        "add.f32",
-                                        "qgen build --arch x86-64-v",
-                                        path,
-                                        "--m 1..64"};
+                                 "linear.w4g32m.i8.f32",
+                                 "quantize.f32.i8",
+                                 "embed.w4g32m.f32",
+                                 "rmsnorm.f32.f32",
+                                 "rope.halves.f32.f16.h16",
+                                 "attention.f32.f16.h16",
+                                 "glu.silu.f32",
+                                 "add.f32",
+                                 "qgen build --arch x86-64-v",
+                                 path,
+                                 "--m 1..64"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!strstr(qrt_message(), parts[i])) fail_msg("no '%s' in '%s'", parts[i], qrt_message());
     const qrt_session_options exact = {.size = sizeof exact, .exact = 1};
@@ -314,7 +323,8 @@ static void missing_kernels_are_named(void **state)
     assert_null(strstr(qrt_message(), "quantize"));
     assert_null(s);
     int counts[4] = {0};
-    assert_int_equal(qrt_model_needs(m, d, 8, count_needs, counts), QRT_OK);
+    const qrt_session_options few_rows = {.size = sizeof few_rows, .max_m = 8};
+    assert_int_equal(qrt_model_needs(m, d, &few_rows, count_needs, counts), QRT_OK);
     assert_int_equal(counts[0], 8);
     assert_int_equal(counts[1], 1);
     assert_int_equal(counts[2], 1);

@@ -1,4 +1,4 @@
-/* test_plan.c -- contract of planning and running on devices that take kernels (plan.h, session.h)
+/* test_plan.c -- contract of planning and running on devices that take kernels (plan.h, choice.h, session.h)
  *
  * The device made here takes kernels, notes every launch, and computes by ref.
  * - a GPU runs f16 kernels, or bf16 where those are the ones it has; results are ref's within f16
@@ -14,9 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "choice.h"
 #include "helpers.h"
 #include "host.h"
-#include "plan.h"
 #include "rt.h"
 #include "tiny_model.h"
 
@@ -142,7 +142,7 @@ static int take_need(void *user, const char *request, int have)
 static void add_needs(struct qrt_device *d, const qrt_model *m, int split)
 {
     struct needs needs = {.count = 0};
-    assert_int_equal(qrt_model_needs(m, d, 0, take_need, &needs), QRT_OK);
+    assert_int_equal(qrt_model_needs(m, d, NULL, take_need, &needs), QRT_OK);
     for (int i = 0; i < needs.count; i++) {
         add_kernel(d, needs.name[i], 1, 8, split);
         add_kernel(d, needs.name[i], 9, 4096, split);
@@ -265,12 +265,28 @@ static void split_parts_are_added(void **state)
     qrt_model_close(m);
 }
 
-/* K of the tiny model is too short to be cut; it must not be. */
+static int split_of(int N, int K, int M)
+{
+    const struct qrt_device d = device_of("sm_80"); /* of 40 processors: 80 blocks are wanted */
+    const struct kernel k = {.record = {.grid = {{DIM_N, 16}, {DIM_M, 8}, {DIM_SPLIT, 1}}}};
+    const union op_args args = {.linear = {.w = {.N = N, .K = K}, .M = M, .split = 1}};
+    return choice_split(&d, &k, &args);
+}
+
+/* Enough parts to fill the GPU, none shorter than 512, at most 8. */
 static void runtime_chooses_the_split(void **state)
 {
     (void)state;
+    assert_int_equal(split_of(576, 4096, 1), 3);  /* 36 blocks */
+    assert_int_equal(split_of(576, 4096, 16), 2); /* 72 blocks */
+    assert_int_equal(split_of(576, 4096, 17), 1); /* 108 blocks */
+    assert_int_equal(split_of(16, 4096, 1), 8);   /* 1 block */
+    assert_int_equal(split_of(16, 65536, 1), 8);
+    assert_int_equal(split_of(16, 1100, 1), 2);
+    assert_int_equal(split_of(16, 500, 1), 1);
+    assert_int_equal(split_of(16, 1, 1), 1);
     all_logits logits;
-    qrt_model *m = model_of(&both);
+    qrt_model *m = model_of(&both); /* its K are too short to be cut */
     struct qrt_device d = device_of("sm_80");
     add_needs(&d, m, 0);
     run_session(&d, m, 0, 0, logits);

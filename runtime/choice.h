@@ -1,0 +1,55 @@
+/* choice.h -- which kernels a plan runs with: types by what there is, a kernel for every M
+ *
+ * Owns: struct choices its tables; kernels stay the device's.
+ */
+#ifndef QRT_CHOICE_H
+#define QRT_CHOICE_H
+
+#include "device.h"
+#include "plan.h"
+
+enum { CHOICE_DEFAULT_M = 256, CHOICE_LIMIT_M = 65536 };
+
+/* The kernel for M rows up to m_hi. */
+struct range {
+    int m_hi;
+    const struct kernel *kernel; /* NULL on ref */
+};
+
+/* The kernels of a request: ranges ascend. */
+struct choice {
+    struct range *ranges;
+    int count;
+};
+
+struct choices {
+    struct choice *by_request;
+    int count;
+    int reduce[ELEM_COUNT], sample; /* requests; -1: the plan has none */
+};
+
+/* ref needs no kernels. */
+int choice_is_ref(const struct qrt_device *d);
+
+/* The plan that the device has most kernels for.  A CPU takes int8 activations where there are
+ * kernels for every M up to max_m (and when there are none of any kind), never when `exact`; a GPU
+ * f16 ones, or bf16. */
+qrt_status choice_plan(const struct qrt_device *d, const struct qrt_model *m, int max_m, int exact,
+                       struct plan_target *target, struct plan *plan);
+
+/* Whether the device has a kernel of a request for each of 1 .. max_m rows. */
+int choice_covers(const struct qrt_device *d, const struct op_desc *desc, int max_m);
+
+/* Find them for 1 .. max_m rows.  QRT_E_KERNEL names what is missing and how to make it. */
+qrt_status choice_make(const struct qrt_device *d, const struct qrt_model *m,
+                       const struct plan *plan, int max_m, struct choices *out);
+void choice_free(struct qrt *rt, struct choices *c);
+
+/* The kernel of a request at M rows. */
+const struct kernel *choice_kernel(const struct choices *c, int request, int M);
+
+/* Parts of K that the linear in *args is computed in by kernel k: as its record says, or enough to
+ * fill the GPU. */
+int choice_split(const struct qrt_device *d, const struct kernel *k, const union op_args *args);
+
+#endif
