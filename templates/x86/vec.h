@@ -245,8 +245,8 @@ TARGET("avxvnni") INLINE vi vi_avxvnni(vi sum, vi u8, vi s8)
 /* ---- math ---- */
 
 /* e^x to 2 units in the last place; 0 below -87, infinity from 88.4 on.
- * x = n ln 2 + r with |r| <= ln 2 / 2; e^r is its series to r^7 (the next term is 5e-9); 2^n is made
- * in the exponent bits. */
+ * x = n ln 2 + r with |r| <= ln 2 / 2; e^r is its series to r^7 (the next term is 5e-9); 2^n is
+ * made in the exponent bits. */
 INLINE vf vf_exp(vf x)
 {
     const vf in_range = vf_min(vf_max(x, vf_set(-87.0f)), vf_set(89.0f));

@@ -1,4 +1,4 @@
-/* x86_kernel.c -- an x86 kernel for a test: by its request's name, compiled as shipped or emulated */
+/* x86_kernel.c -- an x86 kernel for a test, by its request's name, as shipped or emulated */
 #include "x86_kernel.h"
 
 #include <stdio.h>

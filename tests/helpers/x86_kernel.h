@@ -1,7 +1,7 @@
-/* x86_kernel.h -- an x86 kernel for a test: by its request's name, compiled as shipped or emulated
+/* x86_kernel.h -- an x86 kernel for a test, by its request's name, as shipped or emulated
  *
- * Why: the bodies for AVX-512 and for VNNI must be run where the processor has neither.  Emulated, a
- * kernel's source is the same text; only <immintrin.h> is another one (tests/x86/simde).
+ * Why: the bodies for AVX-512 and for VNNI must be run where the processor has neither.  Emulated,
+ * a kernel's source is the same text; only <immintrin.h> is another one (tests/x86/simde).
  */
 #ifndef TESTS_X86_KERNEL_H
 #define TESTS_X86_KERNEL_H
