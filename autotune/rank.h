@@ -6,6 +6,8 @@
 #ifndef QGEN_RANK_H
 #define QGEN_RANK_H
 
+#include <stdint.h>
+
 #include "arch.h"
 #include "entry.h"
 
@@ -15,5 +17,11 @@ double rank_occupancy(const struct arch *a, const struct entry_record *r);
 
 /* Blocks resident on a multiprocessor. */
 int rank_resident_blocks(const struct arch *a, const struct entry_record *r);
+
+/* Multiprocessors of a common GPU of the arch; 1 for x86. */
+int rank_processors(const struct arch *a);
+
+/* Blocks of a launch of a linear kernel with M rows on a weight [N, K]. */
+int64_t rank_blocks(const struct entry_record *r, int64_t M, int64_t N, int64_t K);
 
 #endif

@@ -542,12 +542,26 @@ static int rounds_exact(const struct op_desc *d)
            d->weight.bits > 7; /* differences of 8-bit codes have 9 bits, bf16 has 8 */
 }
 
+/* "M=3 N=17 K=64 split=3 exact (shape 0)": the sizes that are not 1. */
+static void name_case(struct trial *t, const struct check_case *c)
+{
+    size_t length = 0;
+    for (int dim = DIM_M; dim < DIM_COUNT; dim++) {
+        const int size = op_dim((enum op)t->desc.op, &t->args, (enum dim)dim);
+        if (size == 1 && dim != DIM_M) continue;
+        length += (size_t)snprintf(t->name + length, sizeof t->name - length, "%s=%d ",
+                                   dim_name((enum dim)dim), size);
+    }
+    snprintf(t->name + length, sizeof t->name - length, "%s (shape %d)",
+             c->exact ? "exact" : "random", c->shape);
+}
+
 qrt_status check_build(const struct op_desc *d, const struct check_case *c,
                        enum layout_family family, struct trial *t)
 {
     *t = (struct trial){.desc = *d, .bound = check_bound(d)};
     if (c->exact && !rounds_exact(d)) t->bound = (struct check_bound){0, 0};
-    snprintf(t->name, sizeof t->name, "M=%d shape %d split %d %s", c->M, c->shape, c->split,
-             c->exact ? "exact" : "random");
-    return ops[d->op].build(t, c, family);
+    const qrt_status status = ops[d->op].build(t, c, family);
+    name_case(t, c);
+    return status;
 }

@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "pipeline.h"
+#include "rank.h"
 
 /* One row is a matrix-vector product; up to 8 fill the narrow side of an mma; then the tiles. */
 static const struct pipeline_range ranges[] = {
@@ -23,10 +24,9 @@ const struct pipeline_range *pipeline_ranges(size_t *count)
 struct chooser {
     struct template_set *set;
     const struct request *request;
-    const struct rejected *rejected;
+    const struct choose_options *options;
     struct choices *out;
     size_t first; /* of this request's choices */
-    int top;
 };
 
 static int max_of(int a, int b) { return a > b ? a : b; }
@@ -47,7 +47,7 @@ static int is_same_point(const struct entry_record *a, const struct entry_record
 
 static int is_rejected(const struct rejected *rejected, const struct candidate *c, int lo, int hi)
 {
-    for (size_t i = 0; i < rejected->count; i++) {
+    for (size_t i = 0; rejected && i < rejected->count; i++) {
         const struct entry_record *r = &rejected->records[i];
         if (lo <= r->m_hi && hi >= r->m_lo && is_same_point(r, &c->record)) return 1;
     }
@@ -130,29 +130,53 @@ static qrt_status add(const struct chooser *ch, const struct candidate *c, int l
 
 /* ---- ranges ---- */
 
+/* Whether a launch with `rows` rows gives each multiprocessor a block, at every shape asked for. */
+static qrt_status fills(const struct chooser *ch, struct candidate *c, int rows, int *out)
+{
+    const struct choose_options *o = ch->options;
+    const int processors = rank_processors(ch->request->arch);
+    *out = 1;
+    if (ch->request->desc.op != OP_LINEAR || processors == 1) return QRT_OK;
+    if (o->shape_count > 0) TRY(template_launch(c));
+    for (size_t i = 0; i < o->shape_count; i++)
+        if (rank_blocks(&c->record, rows, o->shapes[i].N, o->shapes[i].K) < processors) *out = 0;
+    return QRT_OK;
+}
+
+/* What a candidate has to satisfy, strictest first: a bad kernel is better than none. */
+enum demand { DEMAND_FILLS, DEMAND_SOUND, DEMAND_NONE, DEMAND_COUNT };
+
+static qrt_status satisfies(const struct chooser *ch, enum demand demand, struct candidate *c,
+                            int lo, int hi, int *out)
+{
+    *out = demand == DEMAND_NONE || !is_rejected(ch->options->rejected, c, lo, hi);
+    if (*out && demand == DEMAND_FILLS) return fills(ch, c, lo, out);
+    return QRT_OK;
+}
+
 /* Take the best of the candidates that reach from lo as far as any does, at most to hi. `covered`
  * gets the last row that has one, 0 when none starts at lo. */
-static qrt_status choose_from(const struct chooser *ch, const struct candidate *c, size_t count,
-                              int lo, int hi, int *covered)
+static qrt_status choose_from(const struct chooser *ch, struct candidate *c, size_t count, int lo,
+                              int hi, int *covered)
 {
-    int furthest = 0, sound = 0, left = max_of(ch->top, 1);
+    int furthest = 0, left = max_of(ch->options->top, 1), taken = 0;
     for (size_t i = 0; i < count; i++)
         if (c[i].record.m_lo <= lo) furthest = max_of(furthest, min_of(hi, c[i].record.m_hi));
     *covered = furthest;
     if (furthest < lo) return QRT_OK;
-    /* First those that were not rejected; when there are none, a bad kernel is better than none. */
-    for (int pass = 0; pass < 2 && sound == 0; pass++)
-        for (size_t i = 0; i < count && left > 0; i++) {
+    for (int demand = 0; demand < DEMAND_COUNT && taken == 0; demand++)
+        for (size_t i = 0; i < count && left > taken; i++) {
+            int good;
             if (c[i].record.m_lo > lo || c[i].record.m_hi < furthest) continue;
-            if (pass == 0 && is_rejected(ch->rejected, &c[i], lo, furthest)) continue;
+            TRY(satisfies(ch, (enum demand)demand, &c[i], lo, furthest, &good));
+            if (!good) continue;
             TRY(add(ch, &c[i], lo, furthest));
-            sound++;
-            left--;
+            taken++;
         }
     return QRT_OK;
 }
 
-static qrt_status choose_rows(const struct chooser *ch, const struct candidate *c, size_t count,
+static qrt_status choose_rows(const struct chooser *ch, struct candidate *c, size_t count,
                               const struct pipeline_range *range)
 {
     for (int lo = range->lo; lo <= range->hi;) {
@@ -199,15 +223,11 @@ static void drop_unwanted(const struct chooser *ch)
     out->count = kept;
 }
 
-qrt_status choose(struct template_set *set, const struct request *request, int top,
-                  const struct rejected *rejected, struct choices *out)
+qrt_status choose(struct template_set *set, const struct request *request,
+                  const struct choose_options *options, struct choices *out)
 {
-    const struct chooser ch = {.set = set,
-                               .request = request,
-                               .rejected = rejected,
-                               .out = out,
-                               .first = out->count,
-                               .top = top};
+    const struct chooser ch = {
+        .set = set, .request = request, .options = options, .out = out, .first = out->count};
     for (size_t i = 0; i < RANGE_COUNT; i++) TRY(choose_range(&ch, &ranges[i]));
     drop_unwanted(&ch);
     return QRT_OK;

@@ -14,7 +14,7 @@
 #include "target.h"
 
 static const char *arch_list, *scheme_list, *model, *request_list, *zero, *act, *rows, *out_folder,
-    *templates;
+    *templates, *shape_list;
 static int bits, group, jobs, offline, top = 1;
 static const struct cli_option options[] = {
     {"arch", 'a', CLI_STRING, &arch_list, "A[,A]",
@@ -36,6 +36,8 @@ static const struct cli_option options[] = {
      "activations; i8: quantized on the fly\n(GPUs: f16; CPUs: i8 and f32)", 0, 0},
     {"m", 'm', CLI_STRING, &rows, "M[..M]", "rows of activations (tokens): 1, or 1..4096 (any)", 0,
      0},
+    {"shape", 0, CLI_STRING, &shape_list, "NxK[,..]",
+     "weights [N, K] that linear kernels have to keep a whole GPU busy with", 0, 0},
     {"top", 't', CLI_INT, &top, "T", "kernels for each range of rows (1)", 1, 64},
     {"out", 'o', CLI_STRING, &out_folder, "DIR",
      "write each kernel there: NAME.qk1 for the runtime, its source, its image", 0, 0},
@@ -47,7 +49,8 @@ static const struct cli_option options[] = {
     {.name = NULL},
 };
 static const struct cli_spec spec = {
-    .usage = "build --arch A[,A] (--bits B --group G | --scheme S[,S] | --model F) [--out DIR]",
+    .usage = "build --arch A[,A] (--bits B --group G | --scheme S[,S] | --model F) [--m 1..4096] "
+             "[--out DIR]",
     .about =
         "Generates, compiles and stores the kernels that a layer of quantized weights needs: the\n"
         "linear ops for every number of rows, and the small ones around them.  Kernels are kept "
@@ -62,12 +65,14 @@ static const struct cli_spec spec = {
     .options = options,
 };
 
-enum { MAX_ARCHS = 16 };
+enum { MAX_ARCHS = 16, MAX_SHAPES = 64 };
 
 struct work {
     struct request_set set;
     const struct arch *archs[MAX_ARCHS];
     size_t arch_count;
+    struct shape shapes[MAX_SHAPES];
+    size_t shape_count;
     int m_lo, m_hi;
 };
 
@@ -144,6 +149,18 @@ static qrt_status parse_rows(struct work *w)
     return QRT_OK;
 }
 
+static qrt_status add_shape(void *user, const char *text)
+{
+    struct work *w = user;
+    int N, K, used = 0;
+    if (sscanf(text, "%9dx%9d%n", &N, &K, &used) != 2 || text[used] || N < 1 || K < 1)
+        return error_set(QRT_E_ARGUMENT, "--shape %s: outputs x inputs, like 4096x11008", text);
+    if (w->shape_count == MAX_SHAPES)
+        return error_set(QRT_E_ARGUMENT, "--shape: more than %d", MAX_SHAPES);
+    w->shapes[w->shape_count++] = (struct shape){N, K};
+    return QRT_OK;
+}
+
 static qrt_status add_model(struct work *w)
 {
     char *path;
@@ -161,6 +178,7 @@ static qrt_status add_model(struct work *w)
 static qrt_status collect(struct work *w)
 {
     TRY(parse_rows(w));
+    if (shape_list) TRY(cli_list(shape_list, add_shape, w));
     TRY(cli_list(arch_list, add_arch, w));
     if (model) return add_model(w);
     if (request_list) return cli_list(request_list, add_request, w);
@@ -331,10 +349,11 @@ static qrt_status build(struct work *w, const struct cli *cli, struct pipeline_r
                                          .jobs = jobs,
                                          .offline = offline,
                                          .top = top,
+                                         .shapes = w->shapes,
+                                         .shape_count = w->shape_count,
                                          .progress = show_progress,
                                          .user = &progress};
     struct pipeline *p;
-    TRY(collect(w));
     TRY(pipeline_open(&how, &p));
     cli_progress_start(&progress, cli, "build", "kernels", 0);
     qrt_status status = pipeline_make(p, w->set.items, w->set.count, result);
@@ -357,7 +376,8 @@ int cmd_build(int argc, char **argv)
     const char *problem = usage_problem();
     if (problem) return cli_usage(&spec, "%s", problem);
     const double started = cli_seconds();
-    const qrt_status status = build(&w, &cli, &result);
+    qrt_status status = collect(&w);
+    if (status == QRT_OK) status = build(&w, &cli, &result);
     if (status == QRT_OK) {
         const double seconds = cli_seconds() - started;
         if (result.store_problem[0]) cli_note("%s", result.store_problem);

@@ -9,6 +9,7 @@
 
 enum {
     MACHINE_CUDA = 190,
+    ABI_CUDA_13 = 8, /* moved the arch from bits 0-7 of the flags to 8-15 */
     MAX_SECTIONS = 4096,
     INSTRUCTION_BYTES = 16,
     FORMAT_SIZED = 4,
@@ -200,7 +201,8 @@ qrt_status cubin_read(const void *bytes, size_t count, const char *symbol, struc
     struct reader r = {.bytes = bytes, .count = count};
     TRY(open_elf(&r));
     memset(out, 0, sizeof *out);
-    out->arch = (int)(r.header.e_flags >> 8 & 0xff);
+    const int shift = r.header.e_ident[EI_ABIVERSION] >= ABI_CUDA_13 ? 8 : 0;
+    out->arch = (int)(r.header.e_flags >> shift & 0xff);
     TRY(read_code(&r, symbol, out));
     return read_info(&r, symbol, out);
 }

@@ -1,6 +1,6 @@
 /* cubin.h -- what a cubin says about its kernel: registers, stack, shared memory, instructions
  *
- * Layout: an ELF64 file, machine 190, bits 8-15 of its flags the arch.  Per kernel k a section
+ * Layout: an ELF64 file, machine 190, the arch in its flags.  Per kernel k a section
  * .text.k (16 bytes an instruction, its low 12 bits the opcode), .nv.info.k and .nv.shared.k; and
  * one .nv.info for all.  .nv.info is a stream of attributes {u8 format, u8 attribute, u16 size or
  * value}; format 4 is followed by `size` bytes.

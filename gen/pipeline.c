@@ -9,7 +9,6 @@
 #include <time.h>
 
 #include "cc.h"
-#include "choose.h"
 #include "cubin.h"
 #include "error.h"
 #include "gate.h"
@@ -332,8 +331,12 @@ static qrt_status plan_request(struct pipeline *p, struct jobs *jobs, size_t ind
                                const struct request *request, const struct rejected *rejected)
 {
     struct choices choices = {0};
+    const struct choose_options how = {.top = p->options.top,
+                                       .shapes = p->options.shapes,
+                                       .shape_count = p->options.shape_count,
+                                       .rejected = rejected};
     TRY(need_compiler(p, request->arch));
-    qrt_status status = choose(p->templates, request, p->options.top, rejected, &choices);
+    qrt_status status = choose(p->templates, request, &how, &choices);
     for (size_t i = 0; i < choices.count && status == QRT_OK; i++) {
         struct job *job;
         status = new_job(jobs, &job);

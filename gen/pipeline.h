@@ -14,8 +14,8 @@
 #ifndef QGEN_PIPELINE_H
 #define QGEN_PIPELINE_H
 
+#include "choose.h"
 #include "store.h"
-#include "template.h"
 
 enum { PIPELINE_M_MAX = 1 << 30 }; /* "any number of rows" */
 
@@ -25,6 +25,8 @@ struct pipeline_options {
     int jobs;              /* compilers at a time; 0: one per processor */
     int offline;           /* a kernel that is not stored is QRT_E_KERNEL */
     int top;               /* kernels per range of M; 0: 1 */
+    const struct shape *shapes; /* of the weights that kernels are chosen for; NULL: any */
+    size_t shape_count;
     /* Called on the caller's thread, at least at start and end; or NULL. */
     void (*progress)(void *user, size_t done, size_t total);
     void *user;

@@ -77,6 +77,19 @@ void qrt_device_close(qrt_device *device)
 
 /* ---- kernels ---- */
 
+static int is_better(const struct kernel *a, const struct kernel *b)
+{
+    if (a->nearness != b->nearness) return a->nearness > b->nearness;
+    return a->record.rank < b->record.rank;
+}
+
+/* Kernels are only added when they run here: of those, the newest arch is the nearest. */
+static int nearness_of(const struct entry_record *r)
+{
+    const struct arch *built = arch_find(r->arch);
+    return 2 * built->number + built->exact;
+}
+
 const struct kernel *device_find(const struct qrt_device *d, const struct op_desc *desc, int M)
 {
     struct qrt_device *locked = (struct qrt_device *)d; /* the lock is no part of what d says */
@@ -86,7 +99,7 @@ const struct kernel *device_find(const struct qrt_device *d, const struct op_des
         const struct kernel *k = d->kernels[i];
         const struct entry_record *r = &k->record;
         if (M < r->m_lo || M > r->m_hi || !op_desc_equal(&r->desc, desc)) continue;
-        if (!best || r->rank < best->record.rank) best = k;
+        if (!best || is_better(k, best)) best = k;
     }
     pthread_mutex_unlock(&locked->lock);
     return best;
@@ -121,6 +134,7 @@ static qrt_status add_locked(struct qrt_device *d, const struct entry *e)
     TRY(rt_alloc(d->rt, sizeof(struct kernel), &block));
     struct kernel *k = block;
     k->record = e->record;
+    k->nearness = nearness_of(&e->record);
     memcpy(k->key, e->key, sizeof k->key);
     const qrt_status status = d->ops->load(d, e, k);
     if (status != QRT_OK) {

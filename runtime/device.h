@@ -15,6 +15,7 @@
 struct kernel {
     struct entry_record record;
     uint8_t key[ENTRY_KEY_BYTES];
+    int nearness; /* of the arch it was made for to the device's: the largest is nearest */
     void *code;   /* the device's: function pointer or CUfunction */
     void *module; /* the device's: what unload() gives back */
 };
@@ -56,7 +57,8 @@ struct qrt_device {
 
 extern const struct device_ops ref_device, cpu_device, cuda_device;
 
-/* The best kernel for desc at M rows (its range holds M, smallest rank first), or NULL. */
+/* The best kernel for desc at M rows, or NULL: its range holds M; made for the arch nearest to the
+ * device's; of those, of the smallest rank. */
 const struct kernel *device_find(const struct qrt_device *d, const struct op_desc *desc, int M);
 
 #endif

@@ -10,8 +10,8 @@
  *
  * Codes become exact small integers q - z in the activation type, two a word:
  *     f16    OR the code into the mantissa of 1024 and fuse-multiply-add it down:
- *            (1024 + 2^o q) 2^-o - (1024 2^-o + z), where 2^o q is a code left at bit o of its half,
- *            so that half of the 4-bit codes need no shift
+ *            (1024 + 2^o q) 2^-o - (1024 2^-o + z), where 2^o q is a code left at bit o of its
+ *            half, so that half of the 4-bit codes need no shift
  *     bf16   (128 + q) - (128 + z); 8-bit codes go through f32, bf16 has 8 bits of precision
  * Scales meet the f32 sums of their group, not the codes: nothing is rounded before the output.
  * A float minimum m adds m * (sum of the group's activations), which one more mma with a matrix of
@@ -300,7 +300,8 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
             const int j = i * width / 8; /* both rows are in one word, the second one behind */
             const u32 word = words[first * 32 + (width < 4 ? lane * width + j
                                                            : j / 4 * 128 + lane * 4 + j % 4)];
-            v |= (word >> (2 * i * width % 16 + width * second) & qk_twice((1u << width) - 1)) << base;
+            const int bit = 2 * i * width % 16 + width * second;
+            v |= (word >> bit & qk_twice((1u << width) - 1)) << base;
             first += width;
             base += width;
         }
@@ -310,7 +311,8 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
     /* The codes of a pair less their zero point, as numbers. */
     QK u32 integer(u32 v, const u32 *bias, int o)
     {
-        if constexpr (HALF) return qk_fma2(qk_f16(), v, qk_twice(0x3c00u - (o << 10)), bias[o / BITS]);
+        if constexpr (HALF)
+            return qk_fma2(qk_f16(), v, qk_twice(0x3c00u - (o << 10)), bias[o / BITS]);
         else if constexpr (BITS < 8) return qk_fma2(qk_bf16(), v, 0x3f803f80u, bias[0]);
         else {
             const float b = __uint_as_float(bias[0]);
@@ -333,7 +335,7 @@ QK u32 qk_swizzle(int row, int piece)
 }
 
 /* What one of THREADS threads copies of a stage of ROWS rows of x: piece thread % 8 of every
- * THREADS / 8 th row.  Rows beyond M repeat the last: legal bytes for sums that are never stored. */
+ * THREADS / 8 th row.  Rows beyond M repeat the last: legal bytes for sums that are not stored. */
 template <int ROWS, int THREADS> struct qk_rows {
     static constexpr int COPIES = (ROWS * 8 + THREADS - 1) / THREADS;
     static constexpr int BYTES = ROWS * 128;

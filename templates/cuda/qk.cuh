@@ -189,16 +189,6 @@ QK void qk_shared_store16(u32 at, uint4 v)
                  : "memory");
 }
 
-/* 16 bytes that are read once: past the L1, which is left to what is read again. */
-QK uint4 qk_load16_once(const void *p)
-{
-    uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(p));
-    return v;
-}
-
 /* Asynchronous copies from global to shared memory, 16 bytes each, of which the first `bytes`
  * (0..16) are read and the rest is written zero.  `slot` numbers the copies of one thread between
  * start and finish; N is how many there are.
@@ -217,7 +207,10 @@ template <int N> struct qk_copy {
                      : "r"(to), "l"(from), "r"(bytes)
                      : "memory");
     }
-    __device__ __forceinline__ void finish() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+    __device__ __forceinline__ void finish()
+    {
+        asm volatile("cp.async.commit_group;" ::: "memory");
+    }
 };
 
 template <int PENDING> QK void qk_copy_wait()

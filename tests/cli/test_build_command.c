@@ -188,6 +188,8 @@ static void errors_are_clear(void **state)
     expect_exit(2, "--arch sm_89 --scheme w4g128, ", "not a list");
     expect_exit(2, "build " ADD " --m 8..2", "--m 8..2");
     expect_exit(2, "build " ADD " --m 0", "--m 0");
+    expect_exit(2, "build " ADD " --shape 64", "--shape 64: outputs x inputs");
+    expect_exit(2, "build " ADD " --shape 64x0", "--shape 64x0");
     expect_exit(2, "build " ADD " --jobs 0", "must be 1 to 64");
     expect_exit(2, "build " ADD " --offlin", "did you mean --offline");
     expect_exit(4, "--arch x86-64-v3 --model missing.qm", "missing.qm");
@@ -243,6 +245,33 @@ static void main_job_covers_a_layer(void **state)
     json_decref(json);
 }
 
+/* The number of blocks of the linear kernel for many rows, on a weight of 1536 x 576 and 129 rows. */
+static long long blocks_for(const char *arguments)
+{
+    json_t *json = qgen_json(arguments, "qgen.build/1");
+    const json_t *kernels = json_object_get(json, "kernels");
+    const json_t *last = json_array_get(kernels, json_array_size(kernels) - 1);
+    const json_t *tune = json_object_get(last, "tune");
+    const long long bm = integer_of(tune, "bm"), bn = integer_of(tune, "bn");
+    const long long blocks =
+        (129 + bm - 1) / bm * ((1536 + bn - 1) / bn) * integer_of(tune, "split");
+    json_decref(json);
+    return blocks;
+}
+
+static void shapes_fill_the_gpu(void **state)
+{
+    (void)state;
+    struct nvrtc *nvrtc;
+    if (nvrtc_open(&nvrtc) != QRT_OK) skip();
+    nvrtc_close(nvrtc);
+    const char *linear = "--arch sm_89 --request linear.w4g128.f16.f16 --m 200";
+    char shaped[128];
+    snprintf(shaped, sizeof shaped, "%s --shape 1536x576", linear);
+    assert_true(blocks_for(linear) < 128);
+    assert_true(blocks_for(shaped) >= 128);
+}
+
 static int has_name(const json_t *list, const char *name)
 {
     size_t i;
@@ -273,9 +302,10 @@ static void lists_name_what_is_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(json_has_all_fields),     cmocka_unit_test(table_is_for_people),
-        cmocka_unit_test(out_writes_files),        cmocka_unit_test(errors_are_clear),
-        cmocka_unit_test(main_job_covers_a_layer), cmocka_unit_test(lists_name_what_is_taken),
+        cmocka_unit_test(json_has_all_fields),      cmocka_unit_test(table_is_for_people),
+        cmocka_unit_test(out_writes_files),         cmocka_unit_test(errors_are_clear),
+        cmocka_unit_test(main_job_covers_a_layer),  cmocka_unit_test(shapes_fill_the_gpu),
+        cmocka_unit_test(lists_name_what_is_taken),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -2,6 +2,7 @@
  *
  * - a rendered kernel is the golden text, says where it comes from, and maps its lines back
  * - candidates: every legal tune point with its launch, best rank first; m ranges are respected
+ * - a shortlist is the same without launches, which are filled in one by one; accepts looks at no rows
  * - a request that no template takes gives each template's reason
  * - symbols are C names of at most 63 characters, long ones unique by a hash
  * - any error in head or body names the template's file and line
@@ -208,6 +209,35 @@ static void candidates_are_ranked(void **state)
     template_set_close(set);
 }
 
+static void shortlist_is_the_same(void **state)
+{
+    (void)state;
+    struct template_set *set;
+    struct candidate *all, *some;
+    size_t count, some_count;
+    int accepted = -1;
+    const struct request r = add_request("add.f16", "sm_80");
+    assert_int_equal(template_set_open(TEMPLATES, &set), QRT_OK);
+    assert_int_equal(template_candidates(set, &r, &all, &count), QRT_OK);
+    assert_int_equal(template_shortlist(set, &r, &some, &some_count), QRT_OK);
+    assert_int_equal(count, some_count);
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(some[i].record.symbol, "");
+        assert_int_equal(template_launch(&some[i]), QRT_OK);
+        assert_memory_equal(&some[i].record, &all[i].record, sizeof all[i].record);
+    }
+    struct request other = add_request("add.f16", "sm_80");
+    other.m_lo = other.m_hi = 5000;
+    assert_int_equal(template_accepts(set, &other, &accepted), QRT_OK);
+    assert_int_equal(accepted, 1);
+    other = add_request("add.bf16", "sm_80");
+    assert_int_equal(template_accepts(set, &other, &accepted), QRT_OK);
+    assert_int_equal(accepted, 0);
+    free(all);
+    free(some);
+    template_set_close(set);
+}
+
 static void refusals_give_reasons(void **state)
 {
     (void)state;
@@ -377,11 +407,12 @@ static void nothing_grows_without_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rendering_is_golden),     cmocka_unit_test(lines_map_back),
-        cmocka_unit_test(candidates_are_ranked),   cmocka_unit_test(refusals_give_reasons),
-        cmocka_unit_test(long_symbols_are_hashed), cmocka_unit_test(body_does_what_it_says),
-        cmocka_unit_test(errors_name_the_line),    cmocka_unit_test(sandbox_has_no_way_out),
-        cmocka_unit_test(nothing_runs_for_ever),   cmocka_unit_test(nothing_grows_without_limit),
+        cmocka_unit_test(rendering_is_golden),         cmocka_unit_test(lines_map_back),
+        cmocka_unit_test(candidates_are_ranked),       cmocka_unit_test(shortlist_is_the_same),
+        cmocka_unit_test(refusals_give_reasons),       cmocka_unit_test(long_symbols_are_hashed),
+        cmocka_unit_test(body_does_what_it_says),      cmocka_unit_test(errors_name_the_line),
+        cmocka_unit_test(sandbox_has_no_way_out),      cmocka_unit_test(nothing_runs_for_ever),
+        cmocka_unit_test(nothing_grows_without_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

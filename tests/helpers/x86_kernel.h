@@ -30,6 +30,9 @@ int x86_teardown(void **state);
 /* Make a kernel as above and fail the test where it differs from ref over check.h's grid. */
 void x86_check(const char *request, const char *arch, int point, int m_hi, enum x86_how how);
 
+/* The best kernel as shipped, for x86-64-v3 and, where the processor has AVX-512, x86-64-v4. */
+void x86_check_here(const char *request, int m_hi);
+
 /* How many tune points the request has. */
 int x86_kernel_points(const char *request, const char *arch);
 

@@ -6,7 +6,7 @@
  * - ref takes no kernel
  * - a folder is loaded as a whole; entries for another arch are passed over, damaged ones are not
  * - the same entry twice is one kernel; many kernels of one process stay apart
- * - device_find() takes the range that holds M, and the smallest rank
+ * - device_find() takes the range that holds M, the nearest arch, and the smallest rank
  * - a launch runs every part once, with its own scratch
  * - a session names all missing kernels, and the command that makes them
  * These need the system's C compiler, and a processor of x86-64-v3: skipped aloud without.
@@ -234,6 +234,15 @@ static void find_takes_the_best(void **state)
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
         assert_int_equal(device_find(d, &desc, expected[i][0])->key[0], expected[i][1]);
     assert_null(device_find(d, &desc, 65));
+    if (d->arch.number >= 4) {
+        struct entry e = mark_entry(19);
+        strcpy(e.record.arch, "x86-64-v4");
+        e.record.rank = 9;
+        assert_int_equal(add(d, &e, QRT_TRUST_CALLER), QRT_OK);
+        assert_int_equal(device_find(d, &desc, 5)->key[0], 19);
+    }
+    for (size_t i = 0; i < d->kernel_count; i++) d->kernels[i]->nearness = i == 1;
+    assert_int_equal(device_find(d, &desc, 5)->key[0], 11); /* whatever the ranks */
     desc.op = OP_ADD;
     assert_null(device_find(d, &desc, 1));
     qrt_device_close(d);

@@ -7,10 +7,13 @@
  * - running layer after layer by hand gives what a run gives
  * - a window hides old positions
  * - every layout family and scheme of the same weights gives logits; Gemma's shape runs too
+ * - two sessions on one device may run on two threads
  * - bad tokens, too many tokens, and bad options are refused, and leave the session as it was
  * - all memory comes from the hook; running takes none; closing gives all of it back
  */
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,7 +35,7 @@ struct rig {
     qrt_session *session;
 };
 
-static long blocks_held, blocks_taken;
+static atomic_long blocks_held, blocks_taken; /* hooks are called from any thread */
 
 static void *count_alloc(void *user, size_t bytes)
 {
@@ -240,6 +243,40 @@ static void families_agree(void **state)
     assert_memory_equal(x86, mma, sizeof x86);
 }
 
+struct runner {
+    qrt_session *session;
+    logits_of_all logits;
+};
+
+static void *run_twice(void *user)
+{
+    struct runner *r = user;
+    for (int i = 0; i < 2; i++) {
+        qrt_rewind(r->session, 0);
+        qrt_run(r->session, ids, TOKENS, r->logits[0], TOKENS);
+    }
+    return NULL;
+}
+
+static void sessions_share_a_device(void **state)
+{
+    (void)state;
+    static struct runner a, b;
+    static logits_of_all alone;
+    struct rig r = rig_open(NULL, 0, 4);
+    pthread_t other;
+    run_all(&r, alone);
+    a.session = r.session;
+    assert_int_equal(qrt_session_open(r.device, r.model, NULL, &b.session), QRT_OK);
+    assert_int_equal(pthread_create(&other, NULL, run_twice, &b), 0);
+    run_twice(&a);
+    pthread_join(other, NULL);
+    assert_memory_equal(a.logits, alone, sizeof alone);
+    assert_memory_equal(b.logits, alone, sizeof alone);
+    qrt_session_close(b.session);
+    rig_close(&r);
+}
+
 static void refusals_change_nothing(void **state)
 {
     (void)state;
@@ -333,8 +370,8 @@ int main(void)
         cmocka_unit_test(step_takes_the_largest),     cmocka_unit_test(step_samples_as_defined),
         cmocka_unit_test(rewinding_repeats),          cmocka_unit_test(layers_by_hand),
         cmocka_unit_test(window_hides_old_positions), cmocka_unit_test(families_agree),
-        cmocka_unit_test(refusals_change_nothing),    cmocka_unit_test(running_takes_no_memory),
-        cmocka_unit_test(no_memory_is_an_answer),
+        cmocka_unit_test(sessions_share_a_device),    cmocka_unit_test(refusals_change_nothing),
+        cmocka_unit_test(running_takes_no_memory),    cmocka_unit_test(no_memory_is_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
