@@ -17,6 +17,7 @@ struct batch {
     qrt_session *session;
     float *logits; /* [rows, vocab] */
     int rows;
+    struct cli_progress *progress; /* in tokens; NULL: none */
 };
 
 static qrt_status batch_open(const struct engine *e, int context, struct batch *b)
@@ -49,6 +50,7 @@ static qrt_status batch_run(const struct batch *b, const int *ids, size_t count,
         TRY(qrt_run(b->session, ids + done, n, b->logits, n));
         for (size_t i = 0; i < n; i++) TRY(row(user, first + done + i, b->logits + i * vocab));
         done += n;
+        if (b->progress) cli_progress_update(b->progress, (double)(first + done));
     }
     return QRT_OK;
 }
@@ -142,33 +144,29 @@ qrt_status evaluate_perplexity(const struct engine *e, const struct cli *cli, co
 
 /* ---- logits ---- */
 
-struct writer {
-    struct npy file;
-    struct cli_progress progress;
-};
-
 static qrt_status write_row(void *user, size_t index, const float *logits)
 {
-    struct writer *w = user;
-    cli_progress_update(&w->progress, (double)(index + 1));
-    return npy_row(&w->file, logits);
+    (void)index;
+    return npy_row(user, logits);
 }
 
 qrt_status evaluate_logits(const struct engine *e, const struct cli *cli, const int *ids,
                            size_t count, const char *path)
 {
     struct batch b;
-    struct writer w;
+    struct npy file;
+    struct cli_progress progress;
     if (count > INT32_MAX) return error_set(QRT_E_LIMIT, "%zu tokens", count);
     TRY(batch_open(e, (int)count, &b));
-    cli_progress_start(&w.progress, cli, "logits", "tokens", (double)count);
-    qrt_status status = npy_create(path, count, (uint64_t)e->model_info.vocab, &w.file);
+    b.progress = &progress;
+    cli_progress_start(&progress, cli, "logits", "tokens", (double)count);
+    qrt_status status = npy_create(path, count, (uint64_t)e->model_info.vocab, &file);
     if (status == QRT_OK) {
-        status = batch_run(&b, ids, count, 0, write_row, &w);
-        if (status == QRT_OK) status = npy_commit(&w.file);
-        npy_discard(&w.file);
+        status = batch_run(&b, ids, count, 0, write_row, &file);
+        if (status == QRT_OK) status = npy_commit(&file);
+        npy_discard(&file);
     }
-    cli_progress_end(&w.progress);
+    cli_progress_end(&progress);
     batch_close(&b);
     return status;
 }
