@@ -39,7 +39,7 @@ extern "C" {
 /* Status codes: X(name, value, text, advice).  Values never change. */
 #define QRT_STATUS_TABLE(X)                                                                        \
     X(OK, 0, "done", "")                                                                           \
-    X(E_ARGUMENT, 1, "bad argument", "see the declaration of the call in qrt.h")                   \
+    X(E_ARGUMENT, 1, "bad argument", "qrt.h, or --help of the command, says what is expected")     \
     X(E_MEMORY, 2, "out of memory", "free memory, or use a shorter context")                       \
     X(E_IO, 3, "file cannot be read or written", "check the path, its permissions and free space") \
     X(E_FORMAT, 4, "bad file", "make the file again, or fetch it again")                           \
