@@ -1,7 +1,7 @@
 /* row.cuh -- rows eight elements at a time, and sums over a block
  *
- * Why eight: of a 16-bit type that is the widest load there is.  A row whose start is not a multiple
- * of 16 bytes, and the end of a row of odd width, go element by element.
+ * Why eight: of a 16-bit type that is the widest load there is.  A row whose start is not a
+ * multiple of 16 bytes, and the end of a row of odd width, go element by element.
  */
 #ifndef QK_ROW_CUH
 #define QK_ROW_CUH
