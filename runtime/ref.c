@@ -53,6 +53,13 @@ static void ref_reduce(const struct op_desc *d, const union op_args *args, float
         }
 }
 
+/* -127 .. 127 also where a denormal scale makes the quotient larger; NaN gives -127. */
+static int quantize_code(float x, float scale)
+{
+    const float q = scale > 0 ? rintf(x / scale) : 0;
+    return q > 127 ? 127 : q > -127 ? (int)q : -127;
+}
+
 static void quantize_block(const struct op_desc *d, const struct qk_quantize *a, int m, int block)
 {
     const int k0 = block * 32, count = a->K - k0 < 32 ? (a->K > k0 ? a->K - k0 : 0) : 32;
@@ -65,7 +72,7 @@ static void quantize_block(const struct op_desc *d, const struct qk_quantize *a,
     sum[0] = sum[1] = 0;
     for (int i = 0; i < 32; i++) {
         const float x = i < count ? elem_get(d->act, a->x, m * a->ldx + k0 + i) : 0;
-        const int code = scale > 0 ? (int)rintf(x / scale) : 0;
+        const int code = quantize_code(x, scale);
         a->code[m * a->ldc + k0 + i] = (signed char)code;
         sum[i / 16] = (short)(sum[i / 16] + code);
     }

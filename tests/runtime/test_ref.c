@@ -4,7 +4,8 @@
  * - linear multiplies by the transposed weight, whatever type the activations have
  * - linear on quantized activations is linear on codes times scales
  * - reduce adds the parts in their order
- * - quantize: largest is 127, halves go to the even code, zeros stay zeros, sums are of 16
+ * - quantize: largest is 127, even where the scale is denormal; halves go to the even code, zeros
+ *   stay zeros, sums are of 16
  * - embed scales a row, and gives zeros for an id that is none
  * - rmsnorm divides by the root of the mean square, per head, in place too
  * - rope turns pairs and halves by the angle of their position, copies the rest, fills the cache
@@ -163,6 +164,11 @@ static void quantize_rounds(void **state)
     launch("quantize.f32.i8", &args);
     assert_int_equal(code[0], 0);
     assert_near(scale[0], 0, 0);
+    x[0] = 190 * 0x1p-149f; /* the scale rounds to one denormal: 190 of them would wrap */
+    x[1] = -x[0];
+    launch("quantize.f32.i8", &args);
+    assert_int_equal(code[0], 127);
+    assert_int_equal(code[1], -127);
 }
 
 static void embed_scales_rows(void **state)
