@@ -291,9 +291,12 @@ static qrt_status build_tables(const struct model *m, const struct program *prog
     void *tokenizer = NULL;
     size_t bytes = 0;
     struct tokenizer_info info;
-    if (gguf_find(m->gguf, "tokenizer.ggml.model"))
+    struct model known = *m; /* with what its kind of tokenizer wants when the file does not say */
+    if (gguf_find(m->gguf, "tokenizer.ggml.model")) {
         TRY(tokenizer_import(m->gguf, &tokenizer, &bytes, &info));
-    const qrt_status status = qm_tables_build(m, program, families, tokenizer, bytes, out);
+        known.add_bos = info.add_bos;
+    }
+    const qrt_status status = qm_tables_build(&known, program, families, tokenizer, bytes, out);
     free(tokenizer);
     return status;
 }
