@@ -381,6 +381,7 @@ static qrt_status build_attention(struct trial *t, const struct check_case *c,
     a->head = t->desc.head;
     a->context = position + c->M + 3;
     a->window = c->exact ? 1 : head_shapes[c->shape].window; /* exact: one position, y = v */
+    a->split = 1;
     a->scale = 2 / sqrtf((float)a->head);
     const struct extent q = rows_of(c, act, c->M, (int64_t)a->heads * a->head);
     filled_in(t, c, TRIAL_SLOT(attention, q), q, &random);

@@ -144,6 +144,8 @@ static void put_number(enum scale_type type, void *section, size_t index, float 
     case SCALE_BF16: ((uint16_t *)section)[index] = f32_to_bf16(value); break;
     case SCALE_F32: ((float *)section)[index] = value; break;
     case SCALE_TWO_LEVEL: ((int8_t *)section)[index] = (int8_t)value; break;
+    case SCALE_E8M0:
+    case SCALE_E4M3:
     case SCALE_COUNT: break;
     }
 }

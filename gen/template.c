@@ -505,8 +505,9 @@ static void set_boolean(lua_State *L, const char *key, int value)
 
 static void push_weight(lua_State *L, const struct scheme *s)
 {
-    static const char *const codes[CODE_COUNT] = {"int", "f32", "f16", "bf16"};
-    static const char *const scales[SCALE_COUNT] = {"f16", "bf16", "f32", "k"};
+    static const char *const codes[CODE_COUNT] = {"int",  "f32", "f16", "bf16",
+                                                  "e4m3", "nf4", "iq4", "e2m1"};
+    static const char *const scales[SCALE_COUNT] = {"f16", "bf16", "f32", "k", "e8m0", "e4m3"};
     static const char *const zeros[ZERO_COUNT] = {"none", "int", "float"};
     lua_newtable(L);
     set_text(L, "code", codes[s->code % CODE_COUNT]);
@@ -543,19 +544,21 @@ static void set_kind(lua_State *L, const struct op_desc *d)
 
 static void push_request(lua_State *L, const struct request *r)
 {
+    static const char *const quants[QUANT_COUNT] = {"none", "token", "token_zero", "block"};
     const struct op_desc *d = &r->desc;
     lua_rawgeti(L, LUA_REGISTRYINDEX, template_of(L)->strict_request);
     lua_newtable(L);
     set_text(L, "op", op_name((enum op)d->op));
     set_text(L, "act", elem_name((enum elem_type)d->act));
     set_text(L, "out", elem_name((enum elem_type)d->out));
+    set_text(L, "quant", quants[d->quant % QUANT_COUNT]);
     set_integer(L, "m_lo", r->m_lo);
     set_integer(L, "m_hi", r->m_hi);
     if (d->op == OP_ROPE || d->op == OP_GLU) set_kind(L, d);
-    if (d->op == OP_ROPE || d->op == OP_ATTENTION) {
+    if (d->op == OP_ROPE || d->op == OP_ATTENTION)
         set_text(L, "kv", elem_name((enum elem_type)d->kv));
+    if (d->op == OP_ROPE || d->op == OP_ATTENTION || d->op == OP_COMBINE)
         set_integer(L, "head", d->head);
-    }
     if (d->op == OP_LINEAR || d->op == OP_EMBED) {
         push_weight(L, &d->weight);
         lua_setfield(L, -2, "weight");

@@ -12,6 +12,7 @@ static inline float elem_get(enum elem_type type, const void *base, long long in
     case ELEM_F16: return f16_to_f32(((const uint16_t *)base)[index]);
     case ELEM_BF16: return bf16_to_f32(((const uint16_t *)base)[index]);
     case ELEM_I8: return ((const int8_t *)base)[index];
+    case ELEM_E4M3: return e4m3_to_f32(((const uint8_t *)base)[index]);
     case ELEM_COUNT: break;
     }
     return 0;
@@ -25,6 +26,7 @@ static inline void elem_set(enum elem_type type, void *base, long long index, fl
     case ELEM_F16: ((uint16_t *)base)[index] = f32_to_f16(value); break;
     case ELEM_BF16: ((uint16_t *)base)[index] = f32_to_bf16(value); break;
     case ELEM_I8: ((int8_t *)base)[index] = (int8_t)value; break;
+    case ELEM_E4M3: ((uint8_t *)base)[index] = f32_to_e4m3(value); break;
     case ELEM_COUNT: break;
     }
 }

@@ -21,21 +21,49 @@ struct qk_weight {
     const void *codes;  /* quantized values, or the values themselves when the scheme is dense */
     const void *scales; /* one per group; 0 when dense */
     const void *zeros;  /* one per group: zero point or minimum; 0 when the scheme has none */
-    const void *supers; /* two-level scales only: f16 pairs {d, dmin} per 256 weights */
+    const void *supers; /* two-level: f16 pairs {d, dmin} per 256 weights; e4m3 scales: one f32 */
     int N, K;
     int G;      /* groups along K: ceil(K / group) */
     int family; /* enum layout_family of the sections; only ref looks, kernels are made for one */
 };
 
+/* Quantized activations (op.h, enum quant), of which x[m, k] = scale * (code - zero).
+ *
+ *   i8 without form ("i8")  a scale per row and 32 columns, sums of 16 codes, codes in order: x86
+ *   token ("t")        one scale per row: scale[m * lds], lds >= 1; lds = 0: one for all rows
+ *   token, zero ("tz") the same with a zero point: zero[m * lds], -128..127
+ *   block ("b")        one scale per row and 128 columns: scale[m * lds + k / 128]
+ *
+ * The codes of t, tz and b are the operand of 8-bit matrix instructions beside weights that are
+ * packed for 16-bit ones (layout.h, mma), so each 16 columns are stored in the order in which a lane
+ * needs them:     code of column  k = 16 i + 8 h + 2 t + j   (h, j in 0..1, t in 0..3)
+ *                 lies at         16 i + 4 t + 2 h + j
+ * (qk_code_index).  Rows are a multiple of 64 codes long; codes of columns K.. are such that they
+ * count as 0: 0, or the row's zero point.
+ * Dynamic: scale = largest |x| / 127 (i8), / 448 (e4m3); tz: scale = (max - min) / 255 with min <= 0
+ * <= max, zero = round(-128 - min / scale) clamped.  A row (block) of zeros has scale 0, codes 0 and
+ * zero point 0.  code = x / scale + zero rounded to nearest even and clamped to -127..127 (t),
+ * -128..127 (tz); e4m3: x / scale in e4m3 to nearest even, clamped to +-448. */
+struct qk_quantized {
+    float *scale;
+    int *zero; /* tz; else 0 */
+    const float
+        *static_scale; /* t, tz: one scale given beforehand; scale and zero are not written */
+    const int *static_zero;
+    qk_i64 lds; /* elements of scale and zero from row to row */
+};
+
 /* y[M, N] = x[M, K] W^T. */
 struct qk_linear {
     struct qk_weight w;
-    const void *x;        /* [M, ldx] act; for an i8 kernel: the quantized form below */
-    const float *x_scale; /* i8: [M, ldx/32] f32; else 0 */
+    const void *x;        /* [M, ldx] act; quantized: codes */
+    const float *x_scale; /* i8: [M, ldx/32]; forms t, tz, b: as in qk_quantized; else 0 */
+    const int *x_zero;    /* form tz; else 0 */
     const short *x_sum;   /* i8: [M, ldx/16] sums of 16 codes; else 0 */
     void *y;              /* [M, ldy] of the kernel's output type */
     float *partial;       /* split-K: f32 [split, M, N] scratch; else 0 */
-    qk_i64 ldx, ldy;      /* elements from row to row; i8: ldx counts codes: 32 ceil(K/32) */
+    qk_i64 ldx, ldy;      /* elements from row to row; i8: 32 ceil(K/32); forms: a multiple of 64 */
+    qk_i64 lds;           /* elements of x_scale and x_zero from row to row; 0: one for all rows */
     int M;
     int split; /* parts of K, >= 1: grid.z of a CUDA launch */
 };
@@ -48,14 +76,15 @@ struct qk_reduce {
     int M, N, split, pad;
 };
 
-/* codes = x / scale rounded to nearest even, per row and block of 32 along K; scale = max|x| / 127
- * of the block, in f32. */
+/* Quantize activations.  i8 without form: codes = x / scale rounded to nearest even, per row and
+ * block of 32 along K; scale = max|x| / 127 of the block, in f32.  Forms: see qk_quantized. */
 struct qk_quantize {
-    const void *x;     /* [M, ldx] act */
-    signed char *code; /* [M, ldc], -127..127; columns K..ldc-1 are written 0 */
-    float *scale;      /* [M, ldc/32] */
-    short *sum;        /* [M, ldc/16]: sum of 16 codes */
-    qk_i64 ldx, ldc;   /* ldc: a multiple of 32, >= K */
+    const void *x;         /* [M, ldx] act */
+    signed char *code;     /* [M, ldc]; i8: -127..127, columns K..ldc-1 are written 0 */
+    float *scale;          /* i8: [M, ldc/32]; forms: 0 */
+    short *sum;            /* i8: [M, ldc/16]: sum of 16 codes; forms: 0 */
+    struct qk_quantized q; /* forms; else zero bytes */
+    qk_i64 ldx, ldc;       /* ldc: a multiple of 32 (i8) or 64 (forms), >= K */
     int M, K;
 };
 
@@ -74,7 +103,8 @@ struct qk_embed {
 struct qk_rmsnorm {
     const void *x;  /* f32 when the kernel's x type is f32 (a residual), else act */
     const float *w; /* [K] */
-    void *y;        /* act; may equal x when the types are equal */
+    void *y;        /* act; may equal x when the types are equal; quantized: codes, heads is 1 */
+    struct qk_quantized q; /* a quantized output; else zero bytes */
     qk_i64 ldx, ldy;
     float eps;
     int M, heads, K;
@@ -89,6 +119,8 @@ struct qk_rope {
     const void *v;         /* [M, ldv] act: kv_heads x head */
     void *k_cache;         /* [kv_heads, context, head] of the kernel's kv type */
     void *v_cache;         /* the same */
+    float *k_scale;        /* kv i8, e4m3: [kv_heads, context], largest |k| / 127 (448); else 0 */
+    float *v_scale;        /* the same */
     const float *inv_freq; /* [rotary / 2] */
     const int *position;   /* [1]: the position of row 0 */
     qk_i64 ldq, ldk, ldv;
@@ -101,18 +133,47 @@ struct qk_attention {
     const void *q;       /* [M, ldq] act */
     const void *k_cache; /* [kv_heads, context, head] of the kernel's kv type */
     const void *v_cache;
-    void *y;             /* [M, ldy] act */
+    const float *k_scale; /* kv i8, e4m3: [kv_heads, context]; else 0 */
+    const float *v_scale;
+    void *y;         /* [M, ldy] act */
+    float *part;     /* split > 1: [split, M, heads, head] unnormalised sums; else 0 */
+    float *part_top; /* split > 1: [split, M, heads] largest score * log2 e; -inf: no positions */
+    float *part_sum; /* split > 1: [split, M, heads] sums of 2^(score - top) */
     const int *position; /* [1] */
     qk_i64 ldq, ldy;
     float scale;
     int M, heads, kv_heads, head, context, window;
+    int split; /* parts of the context, >= 1; > 1: y is left to the op combine */
+    int pad;
+};
+
+/* y[m, h] = sum over s of 2^(top[s] - T) part[s] / sum over s of 2^(top[s] - T) sum[s], T the largest
+ * top, s ascending: the second half of an attention whose context is split over blocks. */
+struct qk_combine {
+    const float *part; /* as in qk_attention */
+    const float *part_top;
+    const float *part_sum;
+    void *y; /* [M, ldy] act */
+    qk_i64 ldy;
+    int M, heads, head, split;
+};
+
+/* y[m, k] = x[m, index[k]]: activations in the order of weights whose columns were sorted by their
+ * group (GPTQ's act-order). */
+struct qk_gather {
+    const void *x;    /* [M, ldx] act */
+    const int *index; /* [K], each within 0 .. K - 1 */
+    void *y;          /* [M, ldy] act; not x */
+    qk_i64 ldx, ldy;
+    int M, K;
 };
 
 /* y = f(gate) * up, f = SiLU x/(1+exp(-x)) or GELU by tanh, the kernel's kind. */
 struct qk_glu {
-    const void *gate; /* [M, ld] act */
-    const void *up;   /* [M, ld] act */
-    void *y;          /* [M, ldy] act */
+    const void *gate;      /* [M, ld] act */
+    const void *up;        /* [M, ld] act */
+    void *y;               /* [M, ldy] act; quantized: codes */
+    struct qk_quantized q; /* a quantized output; else zero bytes */
     qk_i64 ldg, ldu, ldy;
     int M, K;
 };
@@ -167,6 +228,12 @@ QK_INLINE unsigned qk_hash(unsigned long long seed, unsigned counter, unsigned i
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
     return (unsigned)((z ^ (z >> 31)) >> 32);
+}
+
+/* Where the code of column k of a quantized row lies (forms t, tz, b). */
+QK_INLINE qk_i64 qk_code_index(qk_i64 k)
+{
+    return (k & ~(qk_i64)15) | (k & 6) << 1 | (k & 8) >> 2 | (k & 1);
 }
 
 #endif

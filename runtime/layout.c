@@ -210,6 +210,8 @@ static float scale_at(enum scale_type type, const void *scales, size_t index)
     case SCALE_BF16: return bf16_to_f32(((const uint16_t *)scales)[index]);
     case SCALE_F32: return ((const float *)scales)[index];
     case SCALE_TWO_LEVEL: return ((const int8_t *)scales)[index];
+    case SCALE_E8M0: return e8m0_to_f32(((const uint8_t *)scales)[index]);
+    case SCALE_E4M3: return e4m3_to_f32(((const uint8_t *)scales)[index]);
     case SCALE_COUNT: break;
     }
     return 0;

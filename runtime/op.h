@@ -5,7 +5,9 @@
  *     linear.w4g128z.f16.f16        op . weight scheme . activation type . output type
  *     linear.w4g128.i8.f32          activations quantized to int8 by the quantize op
  *     embed.w8g32.f32  rmsnorm.f32.f16  rope.halves.f16.f16.h128  attention.f16.f16.f16.h128
- *     glu.silu.f16  add.f16  quantize.f32.i8  reduce.f16  sample
+ *     glu.silu.f16  add.f16  quantize.f32.i8  reduce.f16  sample  gather.f16  combine.f16.h128
+ * A quantized activation carries its form behind the type (enum quant):
+ *     linear.w8gc.i8t.f16  linear.e4m3g128.f32.e4m3b.bf16  rmsnorm.f32.i8tz  glu.silu.f16.e4m3t
  */
 #ifndef QRT_OP_H
 #define QRT_OP_H
@@ -26,7 +28,19 @@ enum op {
     OP_GLU,
     OP_ADD,
     OP_SAMPLE,
+    OP_GATHER,
+    OP_COMBINE,
     OP_COUNT
+};
+
+/* How activations of type i8 or e4m3 are quantized: which values share a scale, and in which order
+ * the codes of a row lie (kernel_abi.h, struct qk_quantized). */
+enum quant {
+    QUANT_NONE,       /* "": not quantized; i8: blocks of 32 with sums, in order (x86) */
+    QUANT_TOKEN,      /* "t": a scale per row, or one for all (static) */
+    QUANT_TOKEN_ZERO, /* "tz": i8 only: a scale and a zero point per row, or one for all */
+    QUANT_BLOCK,      /* "b": a scale per row and 128 columns */
+    QUANT_COUNT
 };
 
 enum rope_kind { ROPE_PAIRS, ROPE_HALVES };
@@ -34,13 +48,13 @@ enum glu_kind { GLU_SILU, GLU_GELU_TANH };
 enum { OP_NAME_BYTES = 64 };
 
 struct op_desc {
-    uint8_t op;           /* enum op */
-    uint8_t kind;         /* enum rope_kind, glu_kind; else 0 */
-    uint8_t act;          /* enum elem_type of the input activations */
-    uint8_t out;          /* enum elem_type of the output */
-    uint8_t kv;           /* enum elem_type of the KV cache: rope, attention; else 0 */
-    uint8_t pad;          /* 0 */
-    uint16_t head;        /* head size compiled in: rope, attention; else 0 */
+    uint8_t op;    /* enum op */
+    uint8_t kind;  /* enum rope_kind, glu_kind; else 0 */
+    uint8_t act;   /* enum elem_type of the input activations */
+    uint8_t out;   /* enum elem_type of the output */
+    uint8_t kv;    /* enum elem_type of the KV cache: rope, attention; else 0 */
+    uint8_t quant; /* enum quant: of linear's input; of quantize's, rmsnorm's, glu's output */
+    uint16_t head; /* head size compiled in: rope, attention, combine; else 0 */
     struct scheme weight; /* linear, embed; else zero bytes */
 };
 
@@ -56,6 +70,8 @@ union op_args {
     struct qk_glu glu;
     struct qk_add add;
     struct qk_sample sample;
+    struct qk_gather gather;
+    struct qk_combine combine;
 };
 
 int op_desc_equal(const struct op_desc *a, const struct op_desc *b);

@@ -134,6 +134,7 @@ static void bind_attention(const struct binding *b, union op_args *args)
         .head = b->op->head,
         .context = b->s->context,
         .window = b->op->window,
+        .split = 1,
     };
 }
 

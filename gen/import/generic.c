@@ -44,6 +44,8 @@ static float value_at(enum scale_type type, const void *values, int64_t i)
     case SCALE_BF16: return bf16_to_f32(((const uint16_t *)values)[i]);
     case SCALE_F32: return ((const float *)values)[i];
     case SCALE_TWO_LEVEL: return ((const int8_t *)values)[i];
+    case SCALE_E8M0: return e8m0_to_f32(((const uint8_t *)values)[i]);
+    case SCALE_E4M3: return e4m3_to_f32(((const uint8_t *)values)[i]);
     case SCALE_COUNT: break;
     }
     return 0;
