@@ -21,6 +21,8 @@ enum {
 struct checker {
     struct qrt_device *device;
     qrt_device *ref;
+    check_observer observer; /* or NULL */
+    void *observer_user;
 };
 
 qrt_status check_open(struct qrt_device *device, struct checker **out)
@@ -42,6 +44,12 @@ void check_close(struct checker *c)
     if (!c) return;
     qrt_device_close(c->ref);
     free(c);
+}
+
+void check_observe(struct checker *c, check_observer observer, void *user)
+{
+    c->observer = observer;
+    c->observer_user = user;
 }
 
 /* ---- the report ---- */
@@ -99,6 +107,12 @@ struct run {
     int findings;
 };
 
+static qrt_status add_to_run(struct run *run, const char *where, const char *text)
+{
+    run->findings++;
+    return add_finding(run->report, run->kernel, where, text);
+}
+
 static qrt_status run_case(struct run *run, const struct check_case *c)
 {
     struct trial t;
@@ -108,10 +122,11 @@ static qrt_status run_case(struct run *run, const struct check_case *c)
     qrt_status status = check_build(&run->k->record.desc, c, (enum layout_family)arch->family, &t);
     if (status == QRT_OK) status = trial_run(&t, run->c->device, run->k, run->c->ref, &wrong, text);
     run->report->cases++;
-    if (status == QRT_OK && wrong) {
-        run->findings++;
-        status = add_finding(run->report, run->kernel, t.name, text);
-    }
+    if (status == QRT_OK && wrong) status = add_to_run(run, t.name, text);
+    const struct checker *checker = run->c;
+    if (status == QRT_OK && checker->observer &&
+        checker->observer(checker->observer_user, text, sizeof text))
+        status = add_to_run(run, t.name, text);
     trial_free(&t);
     return status;
 }
@@ -153,6 +168,16 @@ static void name_kernel(const struct entry_record *r, char name[CHECK_KERNEL_BYT
     op_desc_name(&r->desc, request);
     snprintf(name, CHECK_KERNEL_BYTES, "%s m %d..%d %s [%.90s]", request, r->m_lo, r->m_hi, r->arch,
              r->tune);
+}
+
+qrt_status check_fail(struct check_report *report, const struct entry *e, const char *where,
+                      const char *text)
+{
+    char kernel[CHECK_KERNEL_BYTES];
+    name_kernel(&e->record, kernel);
+    report->checked++;
+    report->failed++;
+    return add_finding(report, kernel, where, text);
 }
 
 qrt_status check_entry(struct checker *c, const struct entry *e, struct check_report *report)
