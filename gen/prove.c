@@ -7,6 +7,7 @@
 
 #include "check_image.h"
 #include "error.h"
+#include "locate.h"
 #include "virtual.h"
 
 enum { MAX_DEVICES = 16 };
@@ -17,7 +18,9 @@ struct prover {
         struct qrt_device *device;
         struct checker *checker;
     } seat[MAX_DEVICES];
-    struct vgpu_counts counts; /* of the entry under way */
+    struct locator *locator;   /* NULL until something is found, or when there is no compiler */
+    const struct entry *entry; /* under way */
+    struct vgpu_counts counts; /* of it */
 };
 
 qrt_status prove_open(struct prover **out)
@@ -36,19 +39,36 @@ void prove_close(struct prover *p)
 {
     if (!p) return;
     for (int i = 0; i < MAX_DEVICES; i++) check_close(p->seat[i].checker);
+    locate_close(p->locator);
     virtual_close(p->gpu);
     free(p);
 }
 
 /* ---- what a case did ---- */
 
+/* "templates/cuda/gemm.cu.in:95", or the PTX line where that cannot be told. */
+static void place_of(struct prover *p, const struct vgpu_finding *f, char out[LOCATE_BYTES])
+{
+    qrt_status status = QRT_OK;
+    if (!p->locator) status = locate_open(&p->locator);
+    if (status == QRT_OK) status = locate_line(p->locator, p->entry, f->ptx_line, out);
+    if (status != QRT_OK) snprintf(out, LOCATE_BYTES, "PTX line %d", f->ptx_line);
+}
+
 static int observe(void *user, char *text, size_t text_bytes)
 {
     struct prover *p = user;
+    struct vgpu_finding f;
     struct vgpu_counts counts;
-    virtual_counts(p->gpu, &counts);
+    char place[LOCATE_BYTES];
+    const size_t found = virtual_take(p->gpu, &f, &counts);
     vgpu_counts_add(&p->counts, &counts);
-    return virtual_observe(p->gpu, text, text_bytes);
+    if (found == 0) return 0;
+    place_of(p, &f, place);
+    snprintf(text, text_bytes, "%s at %s, block %u,%u,%u thread %u, %llu times: %s",
+             virtual_fault_name(p->gpu, f.fault), place, f.block[0], f.block[1], f.block[2],
+             f.thread, f.count, f.text);
+    return 1;
 }
 
 /* ---- one kernel ---- */
@@ -95,6 +115,7 @@ qrt_status prove_entry(struct prover *p, const struct entry *e, struct check_rep
         return error_set(QRT_E_ARCH, "%s is for %s: the virtual GPU runs kernels for GPUs",
                          e->record.symbol, e->record.arch);
     memset(&p->counts, 0, sizeof p->counts);
+    p->entry = e;
     TRY(prove_still(p, e, report, &sound));
     if (!sound) return QRT_OK;
     TRY(find_checker(p, arch, &checker));

@@ -140,30 +140,18 @@ qrt_status virtual_device(struct virtual_gpu *v, const struct arch *arch, struct
 
 /* ---- what it found ---- */
 
-static void describe(const struct virtual_gpu *v, const struct vgpu_finding *f, char *text,
-                     size_t bytes)
+size_t virtual_take(struct virtual_gpu *v, struct vgpu_finding *first, struct vgpu_counts *counts)
 {
-    char place[160];
-    if (f->source[0])
-        snprintf(place, sizeof place, "%s", f->source);
-    else
-        snprintf(place, sizeof place, "PTX line %d", f->ptx_line);
-    snprintf(text, bytes, "%s at %s, block %u,%u,%u thread %u, %llu times: %s",
-             v->fault_name(f->fault), place, f->block[0], f->block[1], f->block[2], f->thread,
-             f->count, f->text);
-}
-
-int virtual_observe(void *user, char *text, size_t text_bytes)
-{
-    struct virtual_gpu *v = user;
-    struct vgpu_finding first;
-    const size_t count = v->findings(&first, 1);
-    if (count > 0) describe(v, &first, text, text_bytes);
+    const size_t count = v->findings(first, 1);
+    v->counts(counts);
     v->reset();
-    return count > 0;
+    return count;
 }
 
-void virtual_counts(const struct virtual_gpu *v, struct vgpu_counts *out) { v->counts(out); }
+const char *virtual_fault_name(const struct virtual_gpu *v, enum vgpu_fault fault)
+{
+    return v->fault_name(fault);
+}
 
 qrt_status virtual_decodes(const struct virtual_gpu *v, const char *ptx)
 {

@@ -24,11 +24,9 @@ const char *virtual_library(const struct virtual_gpu *v);
 /* The device that runs kernels made for `arch`; opened at the first call, closed with v. */
 qrt_status virtual_device(struct virtual_gpu *v, const struct arch *arch, struct qrt_device **out);
 
-/* An observer for check_observe(): 1 and the first finding since the last call, else 0. */
-int virtual_observe(void *v, char *text, size_t text_bytes);
-
-/* Counts since the last call of virtual_observe(). */
-void virtual_counts(const struct virtual_gpu *v, struct vgpu_counts *out);
+/* What launches did since the last call: the first finding, how many there were, the counts. */
+size_t virtual_take(struct virtual_gpu *v, struct vgpu_finding *first, struct vgpu_counts *counts);
+const char *virtual_fault_name(const struct virtual_gpu *v, enum vgpu_fault fault);
 
 /* QRT_E_CHECK with line and text when the virtual GPU does not know an instruction of the PTX. */
 qrt_status virtual_decodes(const struct virtual_gpu *v, const char *ptx);
