@@ -15,7 +15,7 @@
 #include "store.h"
 
 static const char *arch_names, *scheme_text, *device_name, *kernel_folder, *part_text;
-static int stored, every_point;
+static int stored, every_point, thorough;
 static const struct cli_option options[] = {
     {"arch", 'a', CLI_STRING, &arch_names, "A[,A]", "only kernels made for these", 0, 0},
     {"scheme", 's', CLI_STRING, &scheme_text, "S", "only kernels of this weight scheme", 0, 0},
@@ -28,6 +28,7 @@ static const struct cli_option options[] = {
      "vgpu: every legal tune point of each template, for one\nrequest of it, instead of the "
      "library",
      0, 0},
+    {"thorough", 0, CLI_FLAG, &thorough, NULL, "vgpu: the large cases too", 0, 0},
     {"part", 0, CLI_STRING, &part_text, "I/N", "vgpu: a share of these, 1/N to N/N", 0, 0},
     {.name = NULL},
 };
@@ -261,9 +262,10 @@ static qrt_status check_library(struct job *j)
 /* What ref is checked with unless a scheme is asked for: every width of codes, and each kind of
  * group, scale and zero. */
 static const char *const ref_schemes[] = {
-    "w2g16",  "w2g32m.k", "w3g128z",  "w4g32",  "w4g32m",  "w4g64z.bf16",
-    "w4g128", "w4gc.f32", "w4g32m.k", "w5g32m", "w6g16.k", "w7g128.bf16",
-    "w8g32",  "w8gcz",    "f32",      "f16",    "bf16",
+    "w2g16",  "w2g32m.k", "w3g128z",    "w4g32",        "w4g32m",  "w4g64z.bf16",
+    "w4g128", "w4gc.f32", "w4g32m.k",   "w5g32m",       "w6g16.k", "w7g128.bf16",
+    "w8g32",  "w8gcz",    "e4m3gc.f32", "e4m3g128.f32", "nf4g64",  "iq4g32",
+    "mxfp4",  "nvfp4",    "w4g32.e8m0", "f32",          "f16",     "bf16",
 };
 
 static qrt_status check_definition(struct job *j)
@@ -325,13 +327,13 @@ static qrt_status run(struct job *j)
         return error_set(QRT_E_ARGUMENT,
                          "--stored, --every-point and --part go with --device vgpu");
     if (is_virtual) {
-        TRY(prove_open(&j->prover));
+        TRY(prove_open(thorough ? CHECK_NORMAL : CHECK_QUICK, &j->prover));
         return stored || kernel_folder ? run_stored(j) : check_library(j);
     }
     TRY(qrt_open(NULL, &j->rt));
     TRY(qrt_device_open(j->rt, name, &j->device));
     if (strcmp(name, "ref") == 0) return check_definition(j);
-    TRY(check_open(j->device, &j->checker));
+    TRY(check_open(j->device, CHECK_NORMAL, &j->checker));
     return run_stored(j);
 }
 

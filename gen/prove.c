@@ -14,6 +14,7 @@ enum { MAX_DEVICES = 16 };
 
 struct prover {
     struct virtual_gpu *gpu;
+    enum check_effort effort;
     struct { /* one for each device that was needed */
         struct qrt_device *device;
         struct checker *checker;
@@ -23,10 +24,11 @@ struct prover {
     struct vgpu_counts counts; /* of it */
 };
 
-qrt_status prove_open(struct prover **out)
+qrt_status prove_open(enum check_effort effort, struct prover **out)
 {
     struct prover *p = calloc(1, sizeof *p);
     if (!p) return error_set(QRT_E_MEMORY, "prover: no memory");
+    p->effort = effort;
     const qrt_status status = virtual_open(&p->gpu);
     if (status == QRT_OK)
         *out = p;
@@ -80,7 +82,7 @@ static qrt_status find_checker(struct prover *p, const struct arch *arch, struct
     TRY(virtual_device(p->gpu, arch, &device));
     while (i < MAX_DEVICES - 1 && p->seat[i].device && p->seat[i].device != device) i++;
     if (!p->seat[i].checker) {
-        TRY(check_open(device, &p->seat[i].checker));
+        TRY(check_open(device, p->effort, &p->seat[i].checker));
         check_observe(p->seat[i].checker, observe, p);
         p->seat[i].device = device;
     }

@@ -15,8 +15,8 @@
 
 struct prover;
 
-qrt_status prove_open(struct prover **out); /* QRT_E_DEVICE without the virtual GPU */
-void prove_close(struct prover *p);         /* NULL is allowed */
+qrt_status prove_open(enum check_effort effort, struct prover **out); /* QRT_E_DEVICE without it */
+void prove_close(struct prover *p);                                   /* NULL is allowed */
 
 /* Prove one kernel; what fails is added to the report. `counts` gets what its cases did; or NULL. */
 qrt_status prove_entry(struct prover *p, const struct entry *e, struct check_report *report,
