@@ -4,6 +4,8 @@
  *
  * Head: the fields of a Lua table (comments first: what it computes, in prose).
  *   op       = "linear"                        the op it implements
+ *   use      = "linear.lua"                    a file beside the template that holds more fields, as
+ *                                              a head does: what several heads have in common
  *   accepts  = function(r)     true; or false and why not
  *   tune     = { bm = {8, 16}, swizzle = {"xor"} }   what may vary (default: nothing)
  *   where    = function(r, p)  whether a tune point is legal (shared memory, divisibility ...)
@@ -13,7 +15,8 @@
  *   block    = function(r, p)  threads, or {x, y, z}; CUDA
  *   smem     = function(r, p)  bytes of dynamic shared memory; CUDA; default 0
  *   split    = function(r, p)  split-K it asks for, 0: the runtime's choice; default 1
- * Other fields are the template's own helpers, seen by all of the above and by the body.
+ * Other fields are the template's own helpers, seen by all of the above and by the body.  A field is
+ * said once, in the head or in the file it uses.
  *
  * r: r.op r.act r.out (as in struct op_desc, enums as lower-case strings: r.act == "f16"),
  *   r.kind of rope and glu ("halves", "silu"), r.kv and r.head of rope and attention,
