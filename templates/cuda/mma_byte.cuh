@@ -211,7 +211,7 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_bytes
 #pragma unroll
         for (int width = 8; width > 0; width /= 2) {
             if (!(BITS & width)) continue;
-            v |= plane(c.word + first, width, first + LEFT, h, s, sign);
+            v ^= plane(c.word + first, width, first + LEFT, h, s, sign);
             sign = 0;
             first += width;
         }
