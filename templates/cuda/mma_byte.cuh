@@ -137,7 +137,7 @@ struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
     static constexpr u32 SIGN = ZERO == QK_ZERO_FLOAT && BITS < 8 ? 0u : 0x80808080u;
 
     static constexpr int PIECES = 4;                     /* of 16 bytes in a chunk of x */
-    static constexpr int WORDS = GROUP == 16 ? 1 : 2;    /* of B, steps of 16 columns, in an mma */
+    static constexpr int WORDS = base::GROUP_STEPS == 1 ? 1 : 2; /* of B, 16 columns, in an mma */
     static constexpr int GROUP_STEPS = base::GROUP_STEPS / WORDS; /* mma in a group */
 
     using part = qk_choose<FLOATS, float, int>;  /* what an mma adds to */
@@ -225,15 +225,17 @@ struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
         float scale[2];
         __device__ __forceinline__ worth(const qk_weight &w, int tile, int lane)
         {
-            if constexpr (!WHOLE) return;
+            const float matrix = typename base::worth(w, tile, lane).matrix;
             const int first = min(tile, (w.N - 1) / QK_TILE) * QK_TILE + lane / 4;
 #pragma unroll
-            for (int h = 0; h < 2; h++)
-                scale[h] = qk_load<SCALE>(w.scales, first + 8 * h) * UNIT;
+            for (int h = 0; h < 2; h++) {
+                scale[h] = matrix;
+                if constexpr (WHOLE) scale[h] *= qk_load<SCALE>(w.scales, first + 8 * h) * UNIT;
+            }
         }
         __device__ __forceinline__ float of(const total *acc, int i) const
         {
-            return WHOLE ? scale[i / 2] * (float)acc[i] : (float)acc[i];
+            return scale[i / 2] * (float)acc[i];
         }
     };
 

@@ -40,18 +40,24 @@ static const char *const linears[] = {
     "linear.w4g64z.f32.f16.f32", "linear.w4g16.k.f16.f16",       "linear.w4g32m.k.bf16.bf16",
     "linear.w8g32.bf16.f32",     "linear.w3g128z.f16.f16",       "linear.w6g16.k.f16.f32",
     "linear.w2g64m.bf16.bf16",   "linear.w5g256z.bf16.bf16.f16", "linear.w7g32.f16.bf16",
-    "linear.f16.f16.f32",        "linear.bf16.bf16.bf16",
+    "linear.f16.f16.f32",        "linear.bf16.bf16.bf16",        "linear.iq4g32.f16.f16",
+    "linear.mxfp4.bf16.bf16",    "linear.nf4g64.f16.f16",        "linear.nvfp4.f16.bf16",
+    "linear.e4m3gc.f32.f16.f16", "linear.e4m3g128.bf16.bf16",    "linear.w4g48z.f16.f16",
+    "linear.nf4g112.bf16.f16",   "linear.iq4g80.f32.bf16.bf16",  "linear.w4g32.e8m0.f16.f32",
 };
 static const char *const coded[] = {
     "linear.w8gc.i8t.f16",      "linear.w4g128.i8t.bf16",        "linear.e4m3gc.f32.e4m3t.bf16",
     "linear.w8gc.f32.i8tz.f16", "linear.w4g32m.k.i8tz.f32",      "linear.e4m3g128.f32.e4m3b.f16",
     "linear.w6g16.k.i8t.f16",   "linear.w8g128z.bf16.i8tz.bf16", "linear.e4m3g32.e4m3t.f32",
-    "linear.w5g64z.i8t.f32",    "linear.w7g32m.i8tz.f16",        "linear.w3gcz.i8t.bf16",
+    "linear.mxfp4.i8t.bf16",    "linear.iq4g32.i8tz.f16",        "linear.nvfp4.i8t.f32",
+    "linear.w4g48.i8t.f16",     "linear.w5g64z.i8t.f32",         "linear.w7g32m.i8tz.f16",
+    "linear.w3gcz.i8t.bf16",
 };
 static const char *const others[] = {
     "reduce.f16",      "reduce.bf16",       "reduce.f32",         "embed.w4g128.f32",
     "embed.w8g32.f32", "embed.w6g16.k.f32", "embed.w4g32m.k.f32", "embed.w5g32z.bf16.f32",
-    "embed.f16.f32",   "embed.bf16.f32",
+    "embed.f16.f32",   "embed.bf16.f32",    "embed.nf4g64.f32",   "embed.iq4g32.f32",
+    "embed.mxfp4.f32", "embed.nvfp4.f32",   "embed.e4m3g48.f32",
 };
 enum {
     LINEARS = sizeof linears / sizeof *linears,
@@ -178,7 +184,11 @@ static void test_linears(void **state)
 /* mma.sync of 8-bit floats: the assembler emulates it elsewhere. */
 static int has_floats(const struct arch *a) { return a->number == 89 || a->number == 120; }
 
-static int is_float(const char *name) { return strstr(name, ".e4m3") != NULL; }
+/* Whether there are kernels of a request with coded activations. */
+static int is_native(const char *name, const struct arch *a)
+{
+    return request_of(name, a, 1, 1).desc.act != ELEM_E4M3 || has_floats(a);
+}
 
 /* Each arch meets each request at one range, and in turn at all of them. */
 static void test_coded_activations(void **state)
@@ -189,7 +199,7 @@ static void test_coded_activations(void **state)
     const struct pipeline_range *range = pipeline_ranges(&ranges);
     for (const struct arch *a = arch_table(); a->name[0]; a++) {
         for (int i = 0; a->kind == ARCH_SM && i < CODED; i++, turn++) {
-            if (is_float(coded[i]) && !has_floats(a)) continue;
+            if (!is_native(coded[i], a)) continue;
             const struct pipeline_range *m = &range[turn % ranges];
             const struct request r = request_of(coded[i], a, m->lo, m->hi);
             compile_some(f, &r, coded[i], turn % 3 == 0);
@@ -249,7 +259,7 @@ static void test_every_request_has_a_kernel(void **state)
             for (int s = 0; s < LINEARS; s++)
                 has_kernels(f, linears[s], a, range[i].lo, range[i].hi);
             for (int s = 0; s < CODED; s++) {
-                if (!is_float(coded[s]) || has_floats(a))
+                if (is_native(coded[s], a))
                     has_kernels(f, coded[s], a, range[i].lo, range[i].hi);
                 else
                     refused_on(f, a->name, coded[s], no_floats);
@@ -263,10 +273,10 @@ static void test_refusals(void **state)
     struct fixture *f = *state;
     refused(f, "linear.f16.bf16.bf16", "dense weights must have the type of the activations");
     refused(f, "linear.w4g32.i8.f32", "activations must be f16 or bf16");
-    refused(f, "linear.w4g48.f16.f16", "a group must divide 64 or be a multiple of it");
-    refused(f, "linear.w8gc.e4m3t.f16", "i8 activations need integer weights");
-    refused(f, "linear.e4m3gc.f32.i8t.f16", "e4m3 activations e4m3 weights");
-    refused(f, "linear.f16.i8t.f16", "i8 activations need integer weights");
+    refused(f, "linear.w8gc.e4m3t.f16", "e4m3 activations need e4m3 codes");
+    refused(f, "linear.e4m3gc.f32.i8t.f16", "i8 activations need codes of integers");
+    refused(f, "linear.nf4g64.i8t.f16", "i8 activations need codes of integers");
+    refused(f, "linear.f16.i8t.f16", "i8 activations need codes of integers");
     refused(f, "linear.e4m3g16.e4m3t.f16", "a group of 8-bit floats must be 32");
     refused(f, "embed.f32.f32", "dense weights must be f16 or bf16 on a GPU");
 }
