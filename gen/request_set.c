@@ -107,21 +107,31 @@ static const char *const small_ops[] = {
     "add.%1$s",
     "sample",
 };
+static const char *const small_gpu_ops[] = {"combine.%1$s.h64", "combine.%1$s.h128"};
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-static qrt_status add_small_ops(const struct layer *l, const char *scheme, const struct types *t)
+static qrt_status add_typed(const struct layer *l, const char *const *names, size_t count,
+                            const struct types *t)
 {
     char name[2 * OP_NAME_BYTES];
-    snprintf(name, sizeof name, "embed.%s.f32", scheme);
-    TRY(add_named(l, name));
-    for (size_t i = 0; i < sizeof small_ops / sizeof *small_ops; i++) {
-        snprintf(name, sizeof name, small_ops[i], t->act, t->kv);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(name, sizeof name, names[i], t->act, t->kv);
         TRY(add_named(l, name));
     }
     return QRT_OK;
 }
 #pragma GCC diagnostic pop
+
+static qrt_status add_small_ops(const struct layer *l, const char *scheme, const struct types *t)
+{
+    char name[2 * OP_NAME_BYTES];
+    snprintf(name, sizeof name, "embed.%s.f32", scheme);
+    TRY(add_named(l, name));
+    TRY(add_typed(l, small_ops, sizeof small_ops / sizeof *small_ops, t));
+    if (l->arch->kind != ARCH_SM) return QRT_OK;
+    return add_typed(l, small_gpu_ops, sizeof small_gpu_ops / sizeof *small_gpu_ops, t);
+}
 
 qrt_status request_set_add_layer(struct request_set *s, const struct arch *arch,
                                  const struct scheme *scheme, const char *act, int m_lo, int m_hi)

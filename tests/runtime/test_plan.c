@@ -235,6 +235,7 @@ static void gpu_takes_bf16_where_it_is(void **state)
                                            "linear.w4g32m.bf16.f32",
                                            "rope.halves.bf16.bf16.h16",
                                            "attention.bf16.bf16.h16",
+                                           "combine.bf16.h16",
                                            "glu.silu.bf16",
                                            "add.bf16",
                                            "reduce.bf16",
