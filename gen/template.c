@@ -472,7 +472,7 @@ const char *template_include(const struct template_set *set, const char *backend
     for (size_t i = 0; i < set->include_count; i++)
         if (strcmp(set->includes[i].name, path) == 0)
             return keep(set->includes[i].name, set->includes[i].text, kept);
-    if (strcmp(name, "kernel_abi.h") == 0)
+    if (strcmp(name, "kernel_abi.h") == 0 || strcmp(name, "code_values.h") == 0)
         snprintf(path, sizeof path, "runtime/%s", name);
     else
         snprintf(path, sizeof path, "templates/%s/%s", backend, name);

@@ -30,7 +30,7 @@
  * select tonumber tostring type and much of math, string and table; pairs goes by sorted keys.
  * Parameters belong in named constexpr (CUDA) or enum/#define (C) at the top of the body, so that
  * changing one changes few lines of the output. Includes are `#include "x"` of files beside the
- * template or kernel_abi.h, from memory.
+ * template, kernel_abi.h or code_values.h, from memory.
  *
  * Messages from Lua, NVRTC and cc name the template's file and line.  Any error: no output.
  */
