@@ -125,13 +125,21 @@ static const char *const small_ops[] = {
     "add.%1$s",
     "sample",
 };
+static const char *const small_gpu_ops[] = {"combine.%1$s.h64", "combine.%1$s.h128"};
+
+static qrt_status add_typed(const struct layer *l, const char *const *patterns, size_t count,
+                            const struct types *t)
+{
+    for (size_t i = 0; i < count; i++) TRY(add_named(l, patterns[i], t->act, t->kv));
+    return QRT_OK;
+}
 
 static qrt_status add_small_ops(const struct layer *l, const char *scheme, const struct types *t)
 {
     TRY(add_named(l, "embed.%1$s.f32", scheme, ""));
-    for (size_t i = 0; i < sizeof small_ops / sizeof *small_ops; i++)
-        TRY(add_named(l, small_ops[i], t->act, t->kv));
-    return QRT_OK;
+    TRY(add_typed(l, small_ops, sizeof small_ops / sizeof *small_ops, t));
+    if (l->arch->kind != ARCH_SM) return QRT_OK;
+    return add_typed(l, small_gpu_ops, sizeof small_gpu_ops / sizeof *small_gpu_ops, t);
 }
 
 /* 8-bit floats meet 8-bit floats; under scales of 128 weights, with a scale per 128 columns. */
