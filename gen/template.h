@@ -13,6 +13,8 @@
  *   block    = function(r, p)  threads, or {x, y, z}; CUDA
  *   smem     = function(r, p)  bytes of dynamic shared memory; CUDA; default 0
  *   split    = function(r, p)  split-K it asks for, 0: the runtime's choice; default 1
+ *   map      = function(r, p)  {rows = , bytes = }: the box of a tensor map of x (entry.h) that is
+ *                              the kernel's second argument; CUDA, linear; default none
  * Other fields are the template's own helpers, seen by all of the above and by the body.
  *
  * r: r.op r.act r.out (as in struct op_desc, enums as lower-case strings: r.act == "f16"),
