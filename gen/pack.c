@@ -116,6 +116,8 @@ static void put_scales(const struct scheme *s, const struct generic_row *row, in
             memcpy(to->section[SECTION_ZEROS] + index * zero_each,
                    (char *)row->zeros + (size_t)g * zero_each, zero_each);
     }
+    if (s->scale == SCALE_E4M3)
+        memcpy(to->section[SECTION_SUPERS], &row->matrix, sizeof row->matrix);
     if (s->scale != SCALE_TWO_LEVEL) return;
     uint16_t *supers = (uint16_t *)(void *)to->section[SECTION_SUPERS];
     for (int b = 0; b < K / SUPER_GROUP; b++)
@@ -162,9 +164,11 @@ static qrt_status fill(const struct batch *b, unsigned families, struct piece pi
     return status;
 }
 
-/* Bytes that the rows before this batch take: every section is cut into tiles of equal size. */
-static uint64_t bytes_before(const struct batch *b, uint64_t section_bytes)
+/* Bytes that the rows before this batch take: every section is cut into tiles of equal size, but for
+ * the one scale of a matrix, which each batch writes anew. */
+static uint64_t bytes_before(const struct batch *b, int section, uint64_t section_bytes)
 {
+    if (section == SECTION_SUPERS && b->tensor->matrix.scheme.scale == SCALE_E4M3) return 0;
     const uint64_t tiles = (uint64_t)(b->tensor->matrix.N + LAYOUT_ROWS - 1) / LAYOUT_ROWS;
     return section_bytes / tiles * (uint64_t)(b->n / LAYOUT_ROWS);
 }
@@ -174,7 +178,7 @@ static qrt_status write_piece(struct packing *p, const struct batch *b, int fami
 {
     for (int s = 0; s < SECTION_COUNT; s++) {
         const struct qm_range *to = &b->to->section[family][s];
-        TRY(outfile_write_at(p->file, to->offset + bytes_before(b, to->bytes), piece->section[s],
+        TRY(outfile_write_at(p->file, to->offset + bytes_before(b, s, to->bytes), piece->section[s],
                              piece->bytes[s]));
     }
     return QRT_OK;

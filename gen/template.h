@@ -4,6 +4,8 @@
  *
  * Head: the fields of a Lua table (comments first: what it computes, in prose).
  *   op       = "linear"                        the op it implements
+ *   use      = "linear.lua"                    a file beside the template that holds more fields, as
+ *                                              a head does: what several heads have in common
  *   accepts  = function(r)     true; or false and why not
  *   tune     = { bm = {8, 16}, swizzle = {"xor"} }   what may vary (default: nothing)
  *   where    = function(r, p)  whether a tune point is legal (shared memory, divisibility ...)
@@ -15,7 +17,8 @@
  *   split    = function(r, p)  split-K it asks for, 0: the runtime's choice; default 1
  *   map      = function(r, p)  {rows = , bytes = }: the box of a tensor map of x (entry.h) that is
  *                              the kernel's second argument; CUDA, linear; default none
- * Other fields are the template's own helpers, seen by all of the above and by the body.
+ * Other fields are the template's own helpers, seen by all of the above and by the body.  A field is
+ * said once, in the head or in the file it uses.
  *
  * r: r.op r.act r.out (as in struct op_desc, enums as lower-case strings: r.act == "f16"),
  *   r.kind of rope and glu ("halves", "silu"), r.kv and r.head of rope and attention,
@@ -31,7 +34,7 @@
  * select tonumber tostring type and much of math, string and table; pairs goes by sorted keys.
  * Parameters belong in named constexpr (CUDA) or enum/#define (C) at the top of the body, so that
  * changing one changes few lines of the output. Includes are `#include "x"` of files beside the
- * template or kernel_abi.h, from memory.
+ * template, kernel_abi.h or code_values.h, from memory.
  *
  * Messages from Lua, NVRTC and cc name the template's file and line.  Any error: no output.
  */

@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "numeric.h"
+#include "value.h"
 
 enum { MAX_PLANES = 3, MAX_CHUNK = 64 };
 
@@ -195,6 +196,7 @@ qrt_status layout_bytes(enum layout_family family, const struct scheme *s, int64
         if (s->zero == ZERO_FLOAT) size[SECTION_ZEROS] = size[SECTION_SCALES];
         if (s->scale == SCALE_TWO_LEVEL)
             size[SECTION_SUPERS] = rows * (size_t)(K / SUPER_GROUP) * 4;
+        if (s->scale == SCALE_E4M3) size[SECTION_SUPERS] = LAYOUT_MATRIX_BYTES;
     }
     if (!fits || size[SECTION_CODES] > PTRDIFF_MAX / 4)
         return error_set(QRT_E_LIMIT, "matrix %lld x %lld is too large", (long long)N,
@@ -203,28 +205,16 @@ qrt_status layout_bytes(enum layout_family family, const struct scheme *s, int64
     return QRT_OK;
 }
 
-static float scale_at(enum scale_type type, const void *scales, size_t index)
-{
-    switch (type) {
-    case SCALE_F16: return f16_to_f32(((const uint16_t *)scales)[index]);
-    case SCALE_BF16: return bf16_to_f32(((const uint16_t *)scales)[index]);
-    case SCALE_F32: return ((const float *)scales)[index];
-    case SCALE_TWO_LEVEL: return ((const int8_t *)scales)[index];
-    case SCALE_E8M0: return e8m0_to_f32(((const uint8_t *)scales)[index]);
-    case SCALE_E4M3: return e4m3_to_f32(((const uint8_t *)scales)[index]);
-    case SCALE_COUNT: break;
-    }
-    return 0;
-}
-
 /* Scale of group g of row n, and the float minimum when the scheme has one. */
 static void group_values(const struct scheme *s, const struct qk_weight *w, int n, int g,
                          float *scale, float *minimum)
 {
+    const enum scale_type type = (enum scale_type)s->scale;
     const size_t index = layout_scale_index(w->G, n, g);
-    *scale = scale_at((enum scale_type)s->scale, w->scales, index);
-    *minimum = s->zero == ZERO_FLOAT ? scale_at((enum scale_type)s->scale, w->zeros, index) : 0;
-    if (s->scale != SCALE_TWO_LEVEL) return;
+    *scale = value_of_scale(type, w->scales, index);
+    *minimum = s->zero == ZERO_FLOAT ? value_of_scale(type, w->zeros, index) : 0;
+    if (type == SCALE_E4M3) *scale *= *(const float *)w->supers;
+    if (type != SCALE_TWO_LEVEL) return;
     const uint16_t *supers = w->supers;
     const int block = g * s->group / SUPER_GROUP;
     *scale *= f16_to_f32(supers[layout_super_index(w->K, n, block, 0)]);
@@ -236,10 +226,10 @@ static void dequant_group(const struct scheme *s, const struct qk_weight *w, int
 {
     float scale, minimum;
     group_values(s, w, n, g, &scale, &minimum);
-    int zero = s->zero == ZERO_FLOAT ? 0 : 1 << (s->bits - 1);
+    int zero = value_middle(s);
     if (s->zero == ZERO_INT) zero = ((const uint8_t *)w->zeros)[layout_scale_index(w->G, n, g)];
     for (int i = 0; i < count; i++) {
-        row[i] = scale * (float)(q[i] - zero);
+        row[i] = scale * (value_of_code((enum code_type)s->code, q[i]) - (float)zero);
         if (s->zero == ZERO_FLOAT) row[i] += minimum;
     }
 }

@@ -5,13 +5,15 @@
  * A packed matrix has up to four sections: codes, scales, zeros, supers.  All families cut N into
  * tiles of 16 rows (the last one padded; padding is written as zero bytes) and share this:
  *
- *   scales  [tile][g][16]          scale type of the scheme; two-level: int8
+ *   scales  [tile][g][16]          scale type of the scheme; two-level: int8; e8m0, e4m3: a byte
  *   zeros   [tile][g][16]          ZERO_INT: uint8; ZERO_FLOAT: scale type, two-level: int8
  *   supers  [tile][K/256][2][16]   f16: d of 16 rows, then dmin of 16 rows (two-level only)
+ *           [4]                    f32: one scale of the whole matrix, then zeros (e4m3 scales only)
  *
  * codes are cut along K into chunks (x86 32, mma 64; the last padded) and each code into bit planes
  * of width 4, 2 or 1 (8 for 8 bits), low bits in the widest plane: 3 = 2+1, 5 = 4+1, 6 = 4+2,
- * 7 = 4+2+1.  Codes are unsigned (symmetric schemes store q + 2^(bits-1)).
+ * 7 = 4+2+1.  Codes are unsigned (symmetric schemes store q + 2^(bits-1)); looked-up
+ * and e4m3 codes are their bits.
  *   codes   [tile][chunk][plane]   a plane of width w: w * 64 bytes (x86), w * 128 bytes (mma)
  *
  * x86, plane of width w: w units of 64 bytes; byte 4 r + b of unit i holds, for row r of the tile,
@@ -45,7 +47,7 @@
 #include "kernel_abi.h"
 #include "scheme.h"
 
-enum { LAYOUT_ROWS = 16 };
+enum { LAYOUT_ROWS = 16, LAYOUT_MATRIX_BYTES = 16 /* supers of e4m3 scales */ };
 enum section { SECTION_CODES, SECTION_SCALES, SECTION_ZEROS, SECTION_SUPERS, SECTION_COUNT };
 
 /* Bytes of each section of a matrix [N, K]; 0 for one that the scheme lacks.

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#define F16_MAX  65504.0f
 #define E4M3_MAX 448.0f
 
 static inline uint32_t float_bits(float f)

@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "numeric.h"
+#include "value.h"
 
 enum { PART_ALIGN = 64 };
 
@@ -26,6 +27,7 @@ qrt_status generic_alloc(const struct scheme *s, int K, struct generic_row *out)
         .scales = scales ? block + codes : NULL,
         .zeros = zeros ? block + codes + scales : NULL,
         .supers = supers ? (uint16_t *)(void *)(block + codes + scales + zeros) : NULL,
+        .matrix = 1,
         .block = block,
     };
     return QRT_OK;
@@ -37,27 +39,14 @@ void generic_free(struct generic_row *row)
     *row = (struct generic_row){0};
 }
 
-static float value_at(enum scale_type type, const void *values, int64_t i)
-{
-    switch (type) {
-    case SCALE_F16: return f16_to_f32(((const uint16_t *)values)[i]);
-    case SCALE_BF16: return bf16_to_f32(((const uint16_t *)values)[i]);
-    case SCALE_F32: return ((const float *)values)[i];
-    case SCALE_TWO_LEVEL: return ((const int8_t *)values)[i];
-    case SCALE_E8M0: return e8m0_to_f32(((const uint8_t *)values)[i]);
-    case SCALE_E4M3: return e4m3_to_f32(((const uint8_t *)values)[i]);
-    case SCALE_COUNT: break;
-    }
-    return 0;
-}
-
 /* Scale of group g, and its minimum when the scheme has one. */
 static void group_values(const struct scheme *s, const struct generic_row *row, int g, float *scale,
                          float *minimum)
 {
     const enum scale_type type = (enum scale_type)s->scale;
-    *scale = value_at(type, row->scales, g);
-    *minimum = s->zero == ZERO_FLOAT ? value_at(type, row->zeros, g) : 0;
+    *scale = value_of_scale(type, row->scales, (size_t)g);
+    *minimum = s->zero == ZERO_FLOAT ? value_of_scale(type, row->zeros, (size_t)g) : 0;
+    if (type == SCALE_E4M3) *scale *= row->matrix;
     if (type != SCALE_TWO_LEVEL) return;
     const uint16_t *super = row->supers + 2 * (g * s->group / SUPER_GROUP);
     *scale *= f16_to_f32(super[0]);
@@ -84,11 +73,11 @@ void generic_dequant(const struct scheme *s, const struct generic_row *row, int 
     for (int g = 0; g < G; g++) {
         float scale, minimum;
         group_values(s, row, g, &scale, &minimum);
-        int zero = s->zero == ZERO_FLOAT ? 0 : 1 << (s->bits - 1);
+        int zero = value_middle(s);
         if (s->zero == ZERO_INT) zero = ((const uint8_t *)row->zeros)[g];
         const int end = K - g * group < group ? K : (g + 1) * group;
         for (int k = g * group; k < end; k++) {
-            w[k] = scale * (float)(row->codes[k] - zero);
+            w[k] = scale * (value_of_code((enum code_type)s->code, row->codes[k]) - (float)zero);
             if (s->zero == ZERO_FLOAT) w[k] += minimum;
         }
     }
@@ -103,6 +92,8 @@ int64_t generic_not_finite(const struct scheme *s, const struct generic_row *row
             if (!is_finite(dense_at(s, row, k))) return k;
         return -1;
     }
+    for (int k = 0; k < K && s->code == CODE_E4M3; k++)
+        if (!is_finite(value_of_code(CODE_E4M3, row->codes[k]))) return k;
     const int G = scheme_groups(s, K);
     for (int g = 0; g < G; g++) {
         float scale, minimum;

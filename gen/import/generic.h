@@ -6,6 +6,7 @@
  *   scales  [G] of the scheme's scale type; two-level: i8
  *   zeros   [G] ZERO_INT: u8; ZERO_FLOAT: minima, of the scale type
  *   supers  [K / 256][2] f16: d, dmin; two-level only
+ *   matrix  e4m3 scales: the f32 of the whole matrix, the same in every row
  * Arrays that the scheme lacks are NULL.
  */
 #ifndef QGEN_GENERIC_H
@@ -20,6 +21,7 @@ struct generic_row {
     void *scales;
     void *zeros;
     uint16_t *supers;
+    float matrix;
     void *block; /* the memory behind all four */
 };
 
@@ -43,7 +45,7 @@ void generic_free(struct generic_row *row);
 /* The row's weights as float32 [K]: the value rule of scheme.h, each operation rounded to f32. */
 void generic_dequant(const struct scheme *s, const struct generic_row *row, int K, float *w);
 
-/* -1 when every scale, minimum, super scale or dense value is finite; else the index along K of the
+/* -1 when every scale, minimum, super scale, float code or dense value is finite; else the index along K of the
  * first weight that one touches which is not. */
 int64_t generic_not_finite(const struct scheme *s, const struct generic_row *row, int K);
 

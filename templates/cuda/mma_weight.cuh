@@ -45,17 +45,25 @@ template <class T> QK typename T::raw qk_shared_raw(u32 at)
 template <class A, class B> constexpr bool qk_same = false;
 template <class A> constexpr bool qk_same<A, A> = true;
 
+template <bool, class A, class B> struct qk_choice { typedef A type; };
+template <class A, class B> struct qk_choice<false, A, B> { typedef B type; };
+template <bool WHICH, class A, class B> using qk_choose = typename qk_choice<WHICH, A, B>::type;
+
 /* BITS 2..8, or 16: dense, values of type ACT.  GROUP: 16, 32 or a multiple of 64; 0: the row. */
 template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packed {
     static constexpr bool DENSE = BITS == 16;
     static constexpr bool HALF = qk_same<ACT, qk_f16>;
     static constexpr bool TWO_LEVEL = qk_same<SCALE, qk_two_level>;
     static constexpr bool SUMS = ZERO == QK_ZERO_FLOAT; /* group sums of x are needed */
+    /* Integer sums of whole rows meet their scales at the end: stages go without. */
+    static constexpr bool LATE_SCALES = qk_same<ACT, qk_i8> && GROUP == 0 && !SUMS &&
+                                        !(ZERO == QK_ZERO_INT && BITS == 8);
 
     static constexpr int CHUNK_GROUPS = GROUP != 0 && GROUP < QK_CHUNK ? QK_CHUNK / GROUP : 1;
     static constexpr int GROUP_STEPS = QK_STEPS / CHUNK_GROUPS;
     static constexpr int CODE_BYTES = BITS * 128;
-    static constexpr int SCALE_STRIDE = DENSE ? 0 : QK_TILE * (int)sizeof(typename SCALE::raw);
+    static constexpr int SCALE_STRIDE =
+        DENSE || LATE_SCALES ? 0 : QK_TILE * (int)sizeof(typename SCALE::raw);
     static constexpr int ZERO_STRIDE = ZERO == QK_ZERO_NONE  ? 0
                                        : ZERO == QK_ZERO_INT ? QK_TILE
                                                              : SCALE_STRIDE;
@@ -67,6 +75,12 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
     /* Codes left at bit o of a 16-bit half: which o occur.  Several planes are joined at bit 0. */
     static constexpr bool IN_PLACE = HALF && (BITS == 2 || BITS == 4);
     static constexpr int OFFSETS = IN_PLACE ? 8 / BITS : 1;
+
+    /* What the bodies ask: bytes see mma_byte.cuh. */
+    static constexpr int PIECES = 8; /* of 16 bytes in a chunk of x */
+    static constexpr int WORDS = 2;  /* of B in an mma */
+    using part = float;              /* what an mma adds to */
+    using total = float;             /* what is kept over chunks */
 
     /* First group of a chunk. */
     QK int group(int chunk)
@@ -196,6 +210,39 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
         }
     };
 
+    /* Scale, zero point and minimum of row r in group `member` of a tile whose side is at `at`. */
+    struct side {
+        u32 at;
+        int member, r;
+
+        __device__ __forceinline__ side(u32 at, int member, int r) : at(at), member(member), r(r) {}
+        __device__ __forceinline__ float scale() const
+        {
+            if constexpr (DENSE) return 1.0f;
+            else return one(at + member * SCALE_STRIDE) * super(0);
+        }
+        __device__ __forceinline__ float minimum() const
+        {
+            return one(at + SCALES_BYTES + member * ZERO_STRIDE) * super(1);
+        }
+        __device__ __forceinline__ u32 zero_point() const
+        {
+            return qk_shared_load1(at + SCALES_BYTES + member * ZERO_STRIDE + r);
+        }
+
+      private:
+        __device__ __forceinline__ float one(u32 from) const
+        {
+            return SCALE::get(qk_shared_raw<SCALE>(from + r * (int)sizeof(typename SCALE::raw)));
+        }
+        __device__ __forceinline__ float super(int which) const
+        {
+            if constexpr (!TWO_LEVEL) return 1.0f;
+            const u32 from = at + SCALES_BYTES + ZEROS_BYTES + (which * QK_TILE + r) * 2;
+            return qk_f16::get(qk_shared_raw<qk_f16>(from));
+        }
+    };
+
     /* What turns the sums of one group into y: rows g (0) and g + 8 (1) of a tile. */
     struct scaling {
         float scale[2], minimum[2];
@@ -206,27 +253,20 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
         {
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                const int r = row + 8 * h;
-                const u32 zeros = at + SCALES_BYTES + member * ZERO_STRIDE;
-                const u32 supers = at + SCALES_BYTES + ZEROS_BYTES + r * 2;
-                scale[h] = minimum[h] = 1.0f;
-                if constexpr (!DENSE) scale[h] = one(at + member * SCALE_STRIDE, r);
-                if constexpr (SUMS) minimum[h] = one(zeros, r);
-                if constexpr (TWO_LEVEL) {
-                    scale[h] *= qk_f16::get(qk_shared_raw<qk_f16>(supers));
-                    if constexpr (SUMS)
-                        minimum[h] *= qk_f16::get(qk_shared_raw<qk_f16>(supers + QK_TILE * 2));
-                }
-                const u32 zero = ZERO == QK_ZERO_NONE  ? 1u << (BITS - 1)
-                                 : ZERO == QK_ZERO_INT ? qk_shared_load1(zeros + r)
-                                                       : 0u;
+                const side of(at, member, row + 8 * h);
+                scale[h] = of.scale();
+                if constexpr (SUMS) minimum[h] = of.minimum();
+                u32 zero = ZERO == QK_ZERO_NONE ? 1u << (BITS - 1) : 0u;
+                if constexpr (ZERO == QK_ZERO_INT) zero = of.zero_point();
 #pragma unroll
                 for (int i = 0; i < OFFSETS; i++) bias[h][i] = bias_of(zero, i * BITS);
             }
         }
 
         /* acc += scale * part (+ minimum * sum); part and sum are mma results. */
-        __device__ __forceinline__ void add(float *acc, const float *part, const float *sum) const
+        template <class VALUES>
+        __device__ __forceinline__ void add(float *acc, const float *part, const float *sum,
+                                            const VALUES &) const
         {
 #pragma unroll
             for (int i = 0; i < 4; i++) {
@@ -236,11 +276,6 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
         }
 
       private:
-        __device__ __forceinline__ static float one(u32 at, int r)
-        {
-            return SCALE::get(qk_shared_raw<SCALE>(at + r * (int)sizeof(typename SCALE::raw)));
-        }
-
         /* f16: -(1024 2^-o + z): 1024 2^-o has exponent 25 - o, and its last place is 2^-o. */
         __device__ __forceinline__ static u32 bias_of(u32 zero, int o)
         {
@@ -266,6 +301,22 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
 #pragma unroll
         for (int p = 0; p < 4; p++) a[p] = HALF ? 0x3c003c00u : 0x3f803f80u;
     }
+
+    /* Add a b to what gathers over the group. */
+    QK void gather(float *, float *part, const u32 *a, const u32 *b, bool first)
+    {
+        mma(part, a, b, first);
+    }
+    QK void mma(float *part, const u32 *a, const u32 *b, bool first)
+    {
+        qk_mma(ACT(), part, a, b, first);
+    }
+
+    /* What the gathered sums of a tile's rows g and g + 8 are worth: they have met their scales. */
+    struct worth {
+        __device__ __forceinline__ worth(const qk_weight &, int, int) {}
+        __device__ __forceinline__ float of(const float *acc, int i) const { return acc[i]; }
+    };
 
     /* The bit of its half at which pair P is left. */
     QK int offset(int P) { return IN_PLACE ? BITS * P % 8 : 0; }
@@ -337,13 +388,19 @@ QK u32 qk_swizzle(int row, int piece)
 /* What one of THREADS threads copies of a stage of ROWS rows of x: piece thread % 8 of every
  * THREADS / 8 th row.  Rows beyond M repeat the last: legal bytes for sums that are not stored. */
 template <int ROWS, int THREADS> struct qk_rows {
+    static constexpr int ROW_BYTES = 128;
     static constexpr int COPIES = (ROWS * 8 + THREADS - 1) / THREADS;
-    static constexpr int BYTES = ROWS * 128;
+    static constexpr int BYTES = ROWS * ROW_BYTES;
 
     const u16 *from[COPIES];
     u32 to[COPIES];
     int thread, K;
     bool aligned;
+
+    QK u32 at(int row, int piece) { return qk_swizzle(row, piece); }
+    struct values {
+        __device__ __forceinline__ void load(u32, int, int) {}
+    };
 
     __device__ __forceinline__ qk_rows(const qk_linear &a, int m0, int rank)
         : thread(rank), K(a.w.K), aligned(((u64)a.x & 15) == 0 && a.ldx % 8 == 0)
@@ -383,6 +440,12 @@ template <int ROWS, int THREADS> struct qk_rows {
 };
 
 /* ---- results ---- */
+
+/* What a row of sums is worth: itself. */
+struct qk_plain_row {
+    __device__ __forceinline__ qk_plain_row(const qk_linear &, int) {}
+    __device__ __forceinline__ float of(float y, float) const { return y; }
+};
 
 /* y(m, n) = v, or part `part` of it when K is split. */
 template <class OUT> QK void qk_put(const qk_linear &a, int part, int m, int n, float v)

@@ -89,6 +89,14 @@ struct qk_bf16 {
     }
 };
 
+/* Types of quantized activations: codes of one byte. */
+struct qk_i8 {
+    typedef signed char raw;
+};
+struct qk_e4m3 {
+    typedef u8 raw;
+};
+
 /* Element i of a row-major buffer of T, as float. */
 template <class T> QK float qk_load(const void *p, qk_i64 i)
 {
@@ -212,6 +220,12 @@ template <int N> struct qk_copy {
         asm volatile("cp.async.commit_group;" ::: "memory");
     }
 };
+
+/* 4 bytes, in the group that is committed next. */
+QK void qk_copy4(u32 to, const void *from)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" : : "r"(to), "l"(from) : "memory");
+}
 
 template <int PENDING> QK void qk_copy_wait()
 {

@@ -6,7 +6,8 @@
  * - a tensor map that a head asks for is in the record
  * - a request that no template takes gives each template's reason
  * - symbols are C names of at most 63 characters, long ones unique by a hash
- * - any error in head or body names the template's file and line
+ * - a head may use a file of more fields beside it; these see the head's and are seen by it
+ * - any error in head, used file or body names its file and line
  * - the sandbox: no loaders, files, clocks, addresses or metatables; nothing runs for ever, grows
  *   without limit or brings the process down; no output after an error
  */
@@ -45,17 +46,25 @@ static struct request add_request(const char *name, const char *arch)
     return r;
 }
 
-/* A set of one template cuda/t.cu.in in a temporary folder. */
+/* What templates may use of other files. */
+static const char shared[] = "thrice = function(x) return 3 * x + more(1) end,\n"
+                             "broken = function() return nothing end,\n"
+                             "half = function() return 0.5 end";
+
+/* A set of one template cuda/t.cu.in, and a file it may use, in a temporary folder. */
 static qrt_status open_text(const char *text, struct template_set **set)
 {
-    char folder[] = "/tmp/qgen-test-XXXXXX", path[64];
+    char folder[] = "/tmp/qgen-test-XXXXXX", path[64], used[64];
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/cuda", folder);
     assert_int_equal(mkdir(path, 0700), 0);
     snprintf(path, sizeof path, "%s/cuda/t.cu.in", folder);
+    snprintf(used, sizeof used, "%s/cuda/shared.lua", folder);
     assert_int_equal(file_write(path, text, strlen(text)), QRT_OK);
+    assert_int_equal(file_write(used, shared, strlen(shared)), QRT_OK);
     const qrt_status status = template_set_open(folder, set);
     unlink(path);
+    unlink(used);
     path[strlen(folder) + 5] = 0;
     rmdir(path);
     rmdir(folder);
@@ -360,6 +369,21 @@ static void errors_name_the_line(void **state)
     expect_source_error("\x1bLua\n---\n", "t.cu.in:1: ");
 }
 
+static void a_head_uses_a_file(void **state)
+{
+    (void)state;
+#define USE "use = 'shared.lua', more = function(x) return x end, "
+    expect_text(USE, "${thrice(5)}", "16\n");
+    expect_text(USE "where = function(r, p) return p.a == thrice(0) end,", "${p.a}", "1\n");
+    expect_error("use = 'other.lua',", "", 1, "no file 'other.lua' beside the template");
+    expect_error("use = {},", "", 1, "use: no file");
+    expect_error("use = '../cuda/shared.lua',", "", 1, "use: no file");
+    expect_error(USE "half = 1,", "", 1, "the field 'half' of");
+    expect_error(USE, "${broken()}", 0, "/cuda/shared.lua:2: undeclared name: nothing");
+    expect_error(USE "smem = function(r, p) return half() end,", "", 8, "smem: 0.5 is no whole");
+#undef USE
+}
+
 static void sandbox_has_no_way_out(void **state)
 {
     (void)state;
@@ -430,12 +454,13 @@ static void nothing_grows_without_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rendering_is_golden),     cmocka_unit_test(lines_map_back),
-        cmocka_unit_test(candidates_are_ranked),   cmocka_unit_test(a_map_is_recorded),
-        cmocka_unit_test(shortlist_is_the_same),   cmocka_unit_test(refusals_give_reasons),
-        cmocka_unit_test(long_symbols_are_hashed), cmocka_unit_test(body_does_what_it_says),
-        cmocka_unit_test(errors_name_the_line),    cmocka_unit_test(sandbox_has_no_way_out),
-        cmocka_unit_test(nothing_runs_for_ever),   cmocka_unit_test(nothing_grows_without_limit),
+        cmocka_unit_test(rendering_is_golden),         cmocka_unit_test(lines_map_back),
+        cmocka_unit_test(candidates_are_ranked),       cmocka_unit_test(a_map_is_recorded),
+        cmocka_unit_test(shortlist_is_the_same),       cmocka_unit_test(refusals_give_reasons),
+        cmocka_unit_test(long_symbols_are_hashed),     cmocka_unit_test(body_does_what_it_says),
+        cmocka_unit_test(errors_name_the_line),        cmocka_unit_test(a_head_uses_a_file),
+        cmocka_unit_test(sandbox_has_no_way_out),      cmocka_unit_test(nothing_runs_for_ever),
+        cmocka_unit_test(nothing_grows_without_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
