@@ -118,29 +118,46 @@ QK void qk_proxy_fence()
     asm volatile("fence.proxy.async.shared::cta;" : : : "memory");
 }
 
-QK void qk_shared_store8(u32 at, float x, float y)
+QK void qk_shared_store(u32 at, u16 v) { qk_shared_store2(at, v); }
+QK void qk_shared_store(u32 at, float v)
 {
-    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" : : "r"(at), "f"(x), "f"(y) : "memory");
+    asm volatile("st.shared.f32 [%0], %1;" : : "r"(at), "f"(v) : "memory");
+}
+QK void qk_shared_store(u32 at, u8 v)
+{
+    asm volatile("st.shared.u8 [%0], %1;" : : "r"(at), "r"((u32)v) : "memory");
+}
+QK void qk_shared_store(u32 at, signed char v) { qk_shared_store(at, (u8)v); }
+
+QK void qk_shared_store_pair(u32 at, const float *v)
+{
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" : : "r"(at), "f"(v[0]), "f"(v[1]) : "memory");
+}
+QK void qk_shared_store_pair(u32 at, const int *v)
+{
+    asm volatile("st.shared.v2.u32 [%0], {%1, %2};" : : "r"(at), "r"(v[0]), "r"(v[1]) : "memory");
+}
+QK void qk_shared_load_pair(float *v, u32 at)
+{
+    const uint2 w = qk_shared_load8(at);
+    v[0] = __uint_as_float(w.x), v[1] = __uint_as_float(w.y);
+}
+QK void qk_shared_load_pair(int *v, u32 at)
+{
+    const uint2 w = qk_shared_load8(at);
+    v[0] = (int)w.x, v[1] = (int)w.y;
 }
 
 /* v as a T; f16 does not become infinite: what is beyond its largest becomes that. */
 template <class T> QK void qk_shared_put(u32 at, float v)
 {
-    if constexpr (sizeof(typename T::raw) == 4) {
-        asm volatile("st.shared.f32 [%0], %1;" : : "r"(at), "f"(v) : "memory");
-    } else if constexpr (qk_same<T, qk_f16>) {
+    if constexpr (qk_same<T, qk_f16>) {
         u16 h;
         asm("cvt.rn.satfinite.f16.f32 %0, %1;" : "=h"(h) : "f"(v));
-        qk_shared_store2(at, h);
+        qk_shared_store(at, h);
     } else {
-        qk_shared_store2(at, T::put(v));
+        qk_shared_store(at, T::put(v));
     }
-}
-
-QK float2 qk_shared_load8f(u32 at)
-{
-    const uint2 v = qk_shared_load8(at);
-    return make_float2(__uint_as_float(v.x), __uint_as_float(v.y));
 }
 
 /* ---- warpgroups ---- */
