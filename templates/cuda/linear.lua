@@ -3,31 +3,46 @@
 -- Whether weights of a request are a case of mma_weight.cuh; if not, why.
 packed_weights = function(r)
     local w = r.weight
-    if w.dense then
-        return w.code == r.act, "dense weights must have the type of the activations"
-    end
-    return w.group == -1 or w.group % 64 == 0 or 64 % w.group == 0,
-           "a group must divide 64 or be a multiple of it"
+    return not w.dense or w.code == r.act, "dense weights must have the type of the activations"
 end,
 
 -- Whether a request is for 16-bit activations and weights of whatever form; if not, why.
 weight_only = function(r)
     if r.arch.kind ~= "sm" then return false, "needs a GPU" end
     if r.act ~= "f16" and r.act ~= "bf16" then return false, "activations must be f16 or bf16" end
-    if r.out == "i8" then return false, "output must be f16, bf16 or f32" end
+    if r.out == "i8" or r.out == "e4m3" then return false, "output must be f16, bf16 or f32" end
     return packed_weights(r)
 end,
 
 -- Bytes of the codes of one tile chunk: 16 rows, 64 columns.
 code_bytes = function(w) return w.dense and 2048 or 128 * w.bits end,
 
+-- Groups of a chunk of 64 columns; those that do not fit are treated as if each 16 were one.
+chunk_groups = function(w)
+    if w.group == -1 or w.group % 64 == 0 then return 1 end
+    return 64 % w.group == 0 and 64 // w.group or 4
+end,
+
 -- The same with scales, zeros and supers of its groups.
 tile_bytes = function(w)
     if w.dense then return 2048 end
-    local groups = w.group > 0 and w.group < 64 and 64 // w.group or 1
-    local scale = ({ f16 = 2, bf16 = 2, f32 = 4, k = 1 })[w.scale]
+    local scale = ({ f16 = 2, bf16 = 2, f32 = 4, k = 1, e8m0 = 1, e4m3 = 1 })[w.scale]
     local zero = ({ none = 0, int = 1, float = scale })[w.zero]
-    return code_bytes(w) + 16 * groups * (scale + zero) + (w.scale == "k" and 64 or 0)
+    return code_bytes(w) + 16 * chunk_groups(w) * (scale + zero) + (w.scale == "k" and 64 or 0)
+end,
+
+-- How a kernel says what its weights are.
+packed_type = function(r)
+    local w = r.weight
+    if w.dense then
+        return string.format("qk_packed<16, 0, qk_%s, QK_ZERO_NONE, qk_%s>", r.act, r.act)
+    end
+    local scale = w.scale == "k" and "qk_two_level" or "qk_" .. w.scale
+    local group = w.group == -1 and 0 or w.group   -- 0: the row
+    local common = string.format("%d, %d, %s, QK_ZERO_%s, qk_%s", w.bits, group, scale,
+                                 w.zero:upper(), r.act)
+    if r.quant ~= "none" then return "qk_bytes<" .. common .. ">" end
+    return "qk_packed<" .. common .. ", QK_CODE_" .. w.code:upper() .. ">"
 end,
 
 -- Whether mma.sync multiplies what a request asks for: 16-bit activations, or codes of which both
@@ -42,7 +57,9 @@ mma_sync = function(r)
     if w.code ~= (floats and "e4m3" or "int") then
         return false, "i8 activations need integer weights, e4m3 activations e4m3 weights"
     end
-    if floats and w.group == 16 then return false, "a group of 8-bit floats must be 32 or more" end
+    if floats and chunk_groups(w) == 4 then
+        return false, "a group of 8-bit floats must be 32 or a multiple of 64"
+    end
     return packed_weights(r)
 end,
 

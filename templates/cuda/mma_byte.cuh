@@ -101,7 +101,7 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_bytes
     static constexpr u32 SIGN = FLOATS || (ZERO == QK_ZERO_FLOAT && BITS < 8) ? 0u : 0x80808080u;
 
     static constexpr int PIECES = 4;                     /* of 16 bytes in a chunk of x */
-    static constexpr int WORDS = GROUP == 16 ? 1 : 2;    /* of B, steps of 16 columns, in an mma */
+    static constexpr int WORDS = base::GROUP_STEPS == 1 ? 1 : 2; /* of B, 16 columns, in an mma */
     static constexpr int GROUP_STEPS = base::GROUP_STEPS / WORDS; /* mma in a group */
 
     using part = qk_choose<FLOATS, float, int>;  /* what an mma adds to */

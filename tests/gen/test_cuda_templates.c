@@ -37,12 +37,16 @@ static const char *const linears[] = {
     "linear.w4g64z.f32.f16.f32", "linear.w4g16.k.f16.f16",       "linear.w4g32m.k.bf16.bf16",
     "linear.w8g32.bf16.f32",     "linear.w3g128z.f16.f16",       "linear.w6g16.k.f16.f32",
     "linear.w2g64m.bf16.bf16",   "linear.w5g256z.bf16.bf16.f16", "linear.w7g32.f16.bf16",
-    "linear.f16.f16.f32",        "linear.bf16.bf16.bf16",
+    "linear.f16.f16.f32",        "linear.bf16.bf16.bf16",        "linear.iq4g32.f16.f16",
+    "linear.mxfp4.bf16.bf16",    "linear.nf4g64.f16.f16",        "linear.nvfp4.f16.bf16",
+    "linear.e4m3gc.f32.f16.f16", "linear.e4m3g128.bf16.bf16",    "linear.w4g48z.f16.f16",
+    "linear.nf4g112.bf16.f16",   "linear.iq4g80.f32.bf16.bf16",  "linear.w4g32.e8m0.f16.f32",
 };
 static const char *const others[] = {
     "reduce.f16",      "reduce.bf16",       "reduce.f32",         "embed.w4g128.f32",
     "embed.w8g32.f32", "embed.w6g16.k.f32", "embed.w4g32m.k.f32", "embed.w5g32z.bf16.f32",
-    "embed.f16.f32",   "embed.bf16.f32",
+    "embed.f16.f32",   "embed.bf16.f32",    "embed.nf4g64.f32",   "embed.iq4g32.f32",
+    "embed.mxfp4.f32", "embed.nvfp4.f32",   "embed.e4m3g48.f32",
 };
 enum { LINEARS = sizeof linears / sizeof *linears, OTHERS = sizeof others / sizeof *others };
 
@@ -205,7 +209,6 @@ static void test_refusals(void **state)
     struct fixture *f = *state;
     refused(f, "linear.f16.bf16.bf16", "dense weights must have the type of the activations");
     refused(f, "linear.w4g32.i8.f32", "activations must be f16 or bf16");
-    refused(f, "linear.w4g48.f16.f16", "a group must divide 64 or be a multiple of it");
     refused(f, "embed.f32.f32", "dense weights must be f16 or bf16 on a GPU");
 }
 
