@@ -135,10 +135,12 @@ static qrt_status check_cubin(const struct job *job, const struct cubin *c)
     const struct entry_record *r = &job->candidate.record;
     const uint32_t threads = r->block[0] * r->block[1] * r->block[2];
     const size_t arguments = op_args_bytes((enum op)r->desc.op);
-    if (c->param_bytes != arguments)
+    const size_t map = r->map.rows > 0 ? sizeof(struct qk_map) : 0;
+    if (c->param_bytes[0] != arguments || c->param_bytes[1] != map || c->param_bytes[2] != 0)
         return error_set(QRT_E_COMPILE,
-                         "%s: the kernel takes %u bytes of arguments, the op's struct has %zu",
-                         job->unit.origin, c->param_bytes, arguments);
+                         "%s: the kernel takes arguments of %u, %u bytes, the op's struct and its "
+                         "map have %zu, %zu",
+                         job->unit.origin, c->param_bytes[0], c->param_bytes[1], arguments, map);
     if (c->max_threads > 0 && threads > c->max_threads)
         return error_set(QRT_E_COMPILE, "%s: block gives %u threads, __launch_bounds__ %u",
                          job->unit.origin, threads, c->max_threads);

@@ -16,6 +16,8 @@
  *   smem     = function(r, p)  bytes of dynamic shared memory; CUDA; default 0
  *   split    = function(r, p)  parts it asks for (of K; attention: of the context), 0: the
  *                              runtime's choice; default 1
+ *   map      = function(r, p)  {rows = , bytes = }: the box of a tensor map of x (entry.h) that is
+ *                              the kernel's second argument; CUDA, linear; default none
  * Other fields are the template's own helpers, seen by all of the above and by the body.  A field is
  * said once, in the head or in the file it uses.
  *

@@ -69,7 +69,7 @@ static void check_kernel(const struct pipeline_kernel *k)
     if (c.stack_bytes != 0 || (c.regs + 7) / 8 * 8 * threads > REGISTERS_SM)
         fail_msg("%s %s %s: %u bytes of stack, %u registers, %u threads", r->arch, r->template_,
                  r->tune, c.stack_bytes, c.regs, threads);
-    assert_int_equal(c.param_bytes, op_args_bytes((enum op)r->desc.op));
+    assert_int_equal(c.param_bytes[0], op_args_bytes((enum op)r->desc.op));
     assert_int_equal(r->stack_bytes, 0);
     assert_true(k->entry.part[ENTRY_PTX].bytes > 0);
 }
