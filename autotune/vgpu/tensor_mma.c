@@ -4,23 +4,23 @@
 
 #define IS(type) (1u << TENSOR_##type)
 
-/* a and b are any of `inputs`, d and c any of `accumulators`; with `alike`, a is b and d is c. */
+/* a and b are any of `inputs`, the same one unless `mixed`; d is any of `results`, and c as d. */
 static const struct shape {
     int m, n, k;
-    unsigned inputs, accumulators;
-    int alike;
+    unsigned inputs, results;
+    int mixed;
 } shapes[] = {
-    {16, 8, 8, IS(F16), IS(F16) | IS(F32), 1},
+    {16, 8, 8, IS(F16), IS(F16) | IS(F32), 0},
     {16, 8, 16, IS(F16), IS(F16) | IS(F32), 0},
-    {16, 8, 8, IS(BF16), IS(F32), 1},
-    {16, 8, 16, IS(BF16), IS(F32), 1},
-    {16, 8, 4, IS(TF32), IS(F32), 1},
-    {16, 8, 8, IS(TF32), IS(F32), 1},
-    {16, 8, 16, IS(E4M3) | IS(E5M2), IS(F16) | IS(F32), 0},
-    {16, 8, 32, IS(E4M3) | IS(E5M2), IS(F16) | IS(F32), 0},
-    {8, 8, 16, IS(S8) | IS(U8), IS(S32), 0},
-    {16, 8, 16, IS(S8) | IS(U8), IS(S32), 0},
-    {16, 8, 32, IS(S8) | IS(U8), IS(S32), 0},
+    {16, 8, 8, IS(BF16), IS(F32), 0},
+    {16, 8, 16, IS(BF16), IS(F32), 0},
+    {16, 8, 4, IS(TF32), IS(F32), 0},
+    {16, 8, 8, IS(TF32), IS(F32), 0},
+    {16, 8, 16, IS(E4M3) | IS(E5M2), IS(F16) | IS(F32), 1},
+    {16, 8, 32, IS(E4M3) | IS(E5M2), IS(F16) | IS(F32), 1},
+    {8, 8, 16, IS(S8) | IS(U8), IS(S32), 1},
+    {16, 8, 16, IS(S8) | IS(U8), IS(S32), 1},
+    {16, 8, 32, IS(S8) | IS(U8), IS(S32), 1},
 };
 
 static const int bytes[] = {
@@ -30,10 +30,9 @@ static const int bytes[] = {
 
 static int fits(const struct shape *s, const struct tensor_mma *op)
 {
-    const unsigned inputs = 1u << op->a | 1u << op->b, accumulators = 1u << op->d | 1u << op->c;
+    const unsigned inputs = 1u << op->a | 1u << op->b;
     return s->m == op->m && s->n == op->n && s->k == op->k && !(inputs & ~s->inputs) &&
-           !(accumulators & ~s->accumulators) &&
-           !(s->alike && (op->a != op->b || op->d != op->c)) &&
+           (s->mixed || op->a == op->b) && (1u << op->d & s->results) && op->c == op->d &&
            !(op->saturate && op->d != TENSOR_S32);
 }
 
