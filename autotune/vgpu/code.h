@@ -69,7 +69,8 @@ struct insn {
     run_fn run;
     alu_fn alu;
     const uint32_t *o; /* operands */
-    int64_t imm;       /* immediate, or offset of the first address */
+    int64_t imm;       /* offset of the first address */
+    int64_t imm2;      /* immediate */
     int32_t offset[2]; /* of the second and third address */
     uint32_t guard;    /* predicate, or NO_OPERAND */
     uint32_t target;   /* of a branch: instruction */

@@ -155,6 +155,7 @@ static int take_predicate(struct decoder *x, const struct ptx_operand *o, int ro
         return add_ref(x, ref_make(REF_SINK, 0), ROLE_DEF, 0);
     if (o->kind == PTX_INT && role == ROLE_USE) return add_constant(x, o->value ? ~0ull : 0, 0);
     if (o->kind != PTX_REG || register_type(x, o->index) != PTX_PRED) return 0;
+    if (o->negated && x->i->kind == KIND_ALU) return 0; /* selp takes none */
     return add_ref(x, ref_make(REF_REGISTER, (uint32_t)o->index) | o->negated, role, 0);
 }
 
@@ -192,6 +193,7 @@ static int take_list(struct decoder *x, const struct ptx_operand *o, int role)
     const int single = o->kind != PTX_VECTOR;
     const struct ptx_operand *part = single ? o : &x->d->ptx->operand[o->index];
     const int parts = single ? 1 : o->parts;
+    if (role == ROLE_DEF) x->i->vector = (uint8_t)parts;
     for (int i = 0; i < parts; i++) {
         const int good = role & ROLE_USE ? take_source(x, &part[i], 0, 0)
                                          : take_result(x, &part[i], 0);
@@ -239,7 +241,7 @@ static int take_clock(struct decoder *x, const struct ptx_operand *o)
 
 static int take_immediate(struct decoder *x, const struct ptx_operand *o)
 {
-    x->i->imm = o->value;
+    x->i->imm2 = o->value;
     return o->kind == PTX_INT;
 }
 
@@ -348,7 +350,7 @@ static int prepare_mma(struct decoder *x, const struct opcode_match *m)
     static const int8_t tensor_types[PTX_TYPE_COUNT] = {
         [PTX_F16] = TENSOR_F16 + 1, [PTX_BF16] = TENSOR_BF16 + 1, [PTX_TF32] = TENSOR_TF32 + 1,
         [PTX_S8] = TENSOR_S8 + 1,   [PTX_U8] = TENSOR_U8 + 1,     [PTX_F32] = TENSOR_F32 + 1,
-        [PTX_S32] = TENSOR_S32 + 1,
+        [PTX_S32] = TENSOR_S32 + 1, [PTX_E4M3] = TENSOR_E4M3 + 1, [PTX_E5M2] = TENSOR_E5M2 + 1,
     };
     struct code *c = x->d->code;
     uint32_t room = c->mmas;
@@ -387,6 +389,8 @@ static void describe(struct insn *i, const struct opcode *row, const struct opco
                        .combine = m->combine,
                        .field = row->field};
     memcpy(i->type, m->type, sizeof i->type);
+    if (row->class == VGPU_GLOBAL && m->space == PTX_SHARED) i->class = VGPU_SHARED;
+    if (row->class == VGPU_GLOBAL && m->space == PTX_PARAM) i->class = VGPU_MOVE;
 }
 
 static int try_row(struct decoder *x, const struct opcode *row)

@@ -28,6 +28,7 @@ struct warp {
     uint8_t *file[2]; /* registers, constants: by the lowest bit of an operand */
     uint32_t active, pc, next_pc, alive, parked;
     uint32_t born; /* lanes that the block's shape has */
+    uint32_t forced_pc; /* a .sync instruction there runs with the lanes it has */
     uint32_t lane_pc[LANES];
     uint32_t *valid; /* of followed registers: lanes that wrote it */
     uint8_t *local, *local_written; /* bytes of lane 0, lane 1 .. */
