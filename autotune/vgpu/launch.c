@@ -17,8 +17,9 @@ struct run {
     atomic_ullong next; /* block */
     uint64_t blocks;
     atomic_int failed;
-    pthread_mutex_t lock; /* of counts */
+    pthread_mutex_t lock; /* of counts and kinds */
     struct vgpu_counts *counts;
+    unsigned kinds;
 };
 
 /* ---- a worker's memory ---- */
@@ -256,6 +257,7 @@ static void *work(void *argument)
     for (int i = 0; i < 8; i++) b.counts.warp_instructions += b.counts.by_class[i];
     pthread_mutex_lock(&r->lock);
     add_counts(r->counts, &b.counts);
+    r->kinds |= b.place.kinds;
     pthread_mutex_unlock(&r->lock);
     block_close(&b);
     return NULL;
@@ -269,7 +271,7 @@ static int worker_count(const struct launch *l, uint64_t blocks)
     return n < 1 ? 1 : (int)n;
 }
 
-int launch_run(const struct launch *l, struct vgpu_counts *counts)
+int launch_run(const struct launch *l, struct vgpu_counts *counts, unsigned *kinds)
 {
     struct run r = {.launch = l,
                     .blocks = (uint64_t)l->grid[0] * l->grid[1] * l->grid[2],
@@ -283,5 +285,6 @@ int launch_run(const struct launch *l, struct vgpu_counts *counts)
     work(&r); /* this thread works too */
     for (int i = 0; i < started; i++) pthread_join(thread[i], NULL);
     counts->launches++;
+    *kinds = r.kinds;
     return !atomic_load(&r.failed);
 }

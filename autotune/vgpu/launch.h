@@ -17,7 +17,8 @@ struct launch {
     uint64_t id;     /* %gridid */
 };
 
-/* Runs to the end; findings go to report.h, counts are added to `counts`.  0: no memory. */
-int launch_run(const struct launch *l, struct vgpu_counts *counts);
+/* Runs to the end; findings go to report.h, counts are added to `counts`; *kinds gets a bit for each
+ * enum vgpu_fault that was found.  0: no memory. */
+int launch_run(const struct launch *l, struct vgpu_counts *counts, unsigned *kinds);
 
 #endif

@@ -64,6 +64,7 @@ void report_fault(struct report_place *p, enum vgpu_fault fault, int lane, const
     va_start(arguments, format);
     pthread_mutex_lock(&all.lock);
     p->found++;
+    p->kinds |= 1u << fault;
     if (all.worst < 0) all.worst = (int)fault;
     int16_t *at = find(p, fault);
     struct vgpu_finding *f = *at ? NULL : add();
@@ -103,4 +104,22 @@ int report_worst(void)
     const int worst = all.worst;
     pthread_mutex_unlock(&all.lock);
     return worst;
+}
+
+const char *vgpu_fault_name(enum vgpu_fault fault)
+{
+    static const char *const names[VGPU_FAULT_COUNT] = {
+        [VGPU_BOUNDS] = "bounds",
+        [VGPU_MISALIGNED] = "misaligned",
+        [VGPU_UNINITIALISED] = "uninitialised",
+        [VGPU_RACE_SHARED] = "race-shared",
+        [VGPU_RACE_GLOBAL] = "race-global",
+        [VGPU_PENDING] = "pending",
+        [VGPU_FENCE] = "fence",
+        [VGPU_DIVERGENT] = "divergent",
+        [VGPU_DEADLOCK] = "deadlock",
+        [VGPU_BARRIER] = "barrier",
+        [VGPU_ILLEGAL] = "illegal",
+    };
+    return (unsigned)fault < VGPU_FAULT_COUNT ? names[fault] : "unknown";
 }
