@@ -1,8 +1,7 @@
 /* simd.h -- the arithmetic that is compiled once for each kind of processor
  *
- * simd_body.h holds it; simd_v4.c, simd_v3.c and simd_any.c compile it for x86-64-v4, x86-64-v3 and
- * for whatever the rest of the program is compiled for; simd.c picks one when the program is loaded.
- * All give the same bits.
+ * simd_body.h holds it; simd_v3.c compiles it for x86-64-v3, simd_any.c for whatever the rest of the
+ * program is compiled for; simd.c picks one when the program is loaded.  Both give the same bits.
  *
  * A tile is the common form of mma and wgmma for one warp: D = A B + C.
  *
