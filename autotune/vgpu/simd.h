@@ -16,6 +16,7 @@
  * (0x7fff in f16).  Hardware instead aligns the products of a few k to the largest and truncates:
  * its error has the same order, its bits differ.  MMA-Sim (arXiv 2511.10909) gives the algorithm of
  * each architecture, for whoever wants them exact.
+ * With scales the chain is one of each block of k; times both scales, rounded once, it is added.
  * Integers go the same way: 32 products of 8 bits are below 2^24, hence exact in f32.
  * The rounding mode must be nearest even and subnormals kept, as a C program starts.
  */
@@ -26,7 +27,7 @@
 
 #include "tensor.h"
 
-enum { TILE_ROWS = 16, TILE_K = 32 }; /* the most of a tile */
+enum { TILE_ROWS = 16, TILE_K = 64, TILE_SCALES = 4 }; /* the most of a tile */
 
 struct tile {
     int row_blocks, column_blocks, pieces; /* 1 .. 2, 1 .. 32, 1 .. 2 */
@@ -38,6 +39,9 @@ struct tile {
     size_t stride_a, stride_b;         /* bytes from a row of a block to the next */
     uint32_t *const *register_d;       /* [column_blocks][row_blocks][1 or 2]; may be C's */
     const uint32_t *const *register_c; /* or NULL: zeros */
+    /* Blocks of k that have a scale in each row of A and column of B; 0: none have. */
+    int scales;
+    const float (*scale_a)[TILE_ROWS], (*scale_b)[8]; /* [scales]; one column block only */
 };
 
 struct simd {

@@ -155,6 +155,33 @@ static inline void row_u8(float *out, const void *in)
     for (int j = 0; j < 16; j++) out[j] = b[j];
 }
 
+/* Both numbers of a byte of e2m1. */
+#define E2M1_PAIRS(high)                                                                        \
+    {0.0f, high}, {0.5f, high}, {1.0f, high}, {1.5f, high}, {2.0f, high}, {3.0f, high},         \
+        {4.0f, high}, {6.0f, high}, {-0.0f, high}, {-0.5f, high}, {-1.0f, high}, {-1.5f, high}, \
+        {-2.0f, high}, {-3.0f, high}, {-4.0f, high},                                            \
+    {                                                                                           \
+        -6.0f, high                                                                             \
+    }
+static const float e2m1_pair[256][2] = {
+    E2M1_PAIRS(0.0f),  E2M1_PAIRS(0.5f),  E2M1_PAIRS(1.0f),  E2M1_PAIRS(1.5f),
+    E2M1_PAIRS(2.0f),  E2M1_PAIRS(3.0f),  E2M1_PAIRS(4.0f),  E2M1_PAIRS(6.0f),
+    E2M1_PAIRS(-0.0f), E2M1_PAIRS(-0.5f), E2M1_PAIRS(-1.0f), E2M1_PAIRS(-1.5f),
+    E2M1_PAIRS(-2.0f), E2M1_PAIRS(-3.0f), E2M1_PAIRS(-4.0f), E2M1_PAIRS(-6.0f),
+};
+
+static inline void row_e2m1(float *out, const void *in)
+{
+    const uint8_t *b = in;
+    for (int j = 0; j < 16; j++) memcpy(out + 2 * j, e2m1_pair[b[j]], sizeof e2m1_pair[0]);
+}
+
+static inline void row_e2m1_byte(float *out, const void *in)
+{
+    const uint8_t *b = in;
+    for (int j = 0; j < 16; j++) out[j] = e2m1_pair[b[j] >> 2 & 15][0];
+}
+
 typedef void row_function(float *out, const void *in);
 
 static inline __attribute__((always_inline)) void rows(row_function *row, float *out,
@@ -173,6 +200,8 @@ static void unpack(float *out, enum tensor_type type, const void *in, size_t str
     case TENSOR_TF32: rows(row_tf32, out, in, stride); break;
     case TENSOR_E4M3: rows(row_e4m3, out, in, stride); break;
     case TENSOR_E5M2: rows(row_e5m2, out, in, stride); break;
+    case TENSOR_E2M1: rows(row_e2m1, out, in, stride); break;
+    case TENSOR_E2M1_BYTE: rows(row_e2m1_byte, out, in, stride); break;
     case TENSOR_S8: rows(row_s8, out, in, stride); break;
     default: rows(row_u8, out, in, stride); break;
     }
@@ -180,7 +209,8 @@ static void unpack(float *out, enum tensor_type type, const void *in, size_t str
 
 static int piece_k(enum tensor_type type)
 {
-    return type == TENSOR_TF32 ? 4 : type == TENSOR_F16 || type == TENSOR_BF16 ? 8 : 16;
+    if (type == TENSOR_F16 || type == TENSOR_BF16) return 8;
+    return type == TENSOR_TF32 ? 4 : type == TENSOR_E2M1 ? 32 : 16;
 }
 
 static void unpack_a(float (*a)[TILE_K], const struct tile *t)
@@ -278,13 +308,13 @@ static void finish_integer(f32x8 *d, const f32x8 *c, int saturate)
 
 /* ---- the tile ---- */
 
-/* d = 8 rows of A times 8 columns of B; eight chains of fma hide its latency */
-static inline void multiply(f32x8 *d, float (*a)[TILE_K], const f32x8 *b, int k)
+/* d = 8 rows of A times 8 columns of B, k from .. to; eight chains of fma hide its latency */
+static inline void multiply(f32x8 *d, float (*a)[TILE_K], const f32x8 *b, int from, int to)
 {
     f32x8 sum[8];
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++) sum[i] = (f32x8){0};
-    for (int at = 0; at < k; at++) {
+    for (int at = from; at < to; at++) {
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++) multiply_add(&sum[i], a[i][at], &b[at]);
     }
@@ -292,14 +322,30 @@ static inline void multiply(f32x8 *d, float (*a)[TILE_K], const f32x8 *b, int k)
     for (int i = 0; i < 8; i++) d[i] = sum[i];
 }
 
-static void block(const struct tile *t, float (*a)[TILE_K], const f32x8 *b, int index)
+/* part times the scales of its rows (of A) and columns (of B), rounded once */
+static void scale(f32x8 *part, const float *rows_scale, const float *columns_scale)
 {
-    f32x8 c[8], d[8];
-    multiply(d, a, b, t->pieces * piece_k(t->a));
-    if (t->register_c)
-        load(c, t->c, t->register_c + index * (t->c == TENSOR_F16 ? 1 : 2));
-    else
-        memset(c, 0, sizeof c);
+    const int split[8] = {SPLIT};
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 8; j++)
+            part[i][j] = (float)((double)part[i][j] *
+                                 ((double)rows_scale[i] * (double)columns_scale[split[j]]));
+}
+
+static void multiply_scaled(f32x8 *d, const struct tile *t, float (*a)[TILE_K], const f32x8 *b,
+                            int row)
+{
+    const int k = t->pieces * piece_k(t->a) / t->scales;
+    f32x8 part[8];
+    for (int s = 0; s < t->scales; s++) {
+        multiply(s ? part : d, a, b, s * k, (s + 1) * k);
+        scale(s ? part : d, t->scale_a[s] + row, t->scale_b[s]);
+        for (int i = 0; i < 8 && s; i++) d[i] += part[i];
+    }
+}
+
+static void finish(f32x8 *d, const f32x8 *c, const struct tile *t)
+{
     for (int i = 0; i < 8; i++) {
         if (t->d == TENSOR_S32) {
             finish_integer(&d[i], &c[i], t->saturate);
@@ -308,6 +354,22 @@ static void block(const struct tile *t, float (*a)[TILE_K], const f32x8 *b, int 
             canonical_nan(&d[i]);
         }
     }
+}
+
+/* D of 8 rows, the block number i of A, and 8 columns, the block number j of B */
+static void block(const struct tile *t, float (*a)[TILE_K], const f32x8 *b, int i, int j)
+{
+    const int index = j * t->row_blocks + i;
+    f32x8 c[8], d[8];
+    if (t->scales)
+        multiply_scaled(d, t, a, b, 8 * i);
+    else
+        multiply(d, a, b, 0, t->pieces * piece_k(t->a));
+    if (t->register_c)
+        load(c, t->c, t->register_c + index * (t->c == TENSOR_F16 ? 1 : 2));
+    else
+        memset(c, 0, sizeof c);
+    finish(d, c, t);
     store(t->register_d + index * (t->d == TENSOR_F16 ? 1 : 2), t->d, d);
 }
 
@@ -318,7 +380,7 @@ static void tile(const struct tile *t)
     unpack_a(a, t);
     for (int j = 0; j < t->column_blocks; j++) {
         unpack_b(b, t, j);
-        for (int i = 0; i < t->row_blocks; i++) block(t, a + 8 * i, b, j * t->row_blocks + i);
+        for (int i = 0; i < t->row_blocks; i++) block(t, a + 8 * i, b, i, j);
     }
 }
 
