@@ -21,7 +21,7 @@ static const struct {
     int most_rows;
     int64_t most_work; /* multiply-adds of a case */
 } efforts[] = {
-    [CHECK_NORMAL] = {1033, 20000000},
+    [CHECK_NORMAL] = {1033, 8000000},
     [CHECK_QUICK] = {257, 2600000},
 };
 
