@@ -614,6 +614,8 @@ static void read_launch(lua_State *L, struct entry_record *record)
 {
     record->split = (int32_t)integer_field(L, "split");
     record->smem_bytes = (uint32_t)integer_field(L, "smem");
+    record->map.rows = (uint32_t)integer_field(L, "map_rows");
+    record->map.bytes = (uint32_t)integer_field(L, "map_bytes");
     lua_getfield(L, -1, "grid");
     for (int i = 0; i < 3; i++) {
         lua_rawgeti(L, -1, i + 1);

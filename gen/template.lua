@@ -277,7 +277,7 @@ end
 check_field("op", "string")
 check_field("tune", "table", true)
 check_field("accepts", "function")
-for _, name in ipairs {"where", "m", "rank", "split", "smem"} do
+for _, name in ipairs {"where", "m", "rank", "split", "smem", "map"} do
     check_field(name, "function", true)
 end
 for _, name in ipairs {"grid", "block"} do check_field(name, "function", backend ~= "cuda") end
@@ -377,6 +377,9 @@ local function launch(r, tune_text)
         result.grid[i] = grid_entry(grid[i] or 1)
         result.block[i] = whole("block", block[i] or 1, 1, 1024)
     end
+    local map = call("map", {rows = 0, bytes = 0}, r, p)
+    result.map_rows = whole("map", map.rows, 0, 256)
+    result.map_bytes = whole("map", map.bytes, 0, 128)
     result.smem = whole("smem", call("smem", 0, r, p), 0, 1 << 24)
     result.split = whole("split", call("split", 1, r, p), 0, 1 << 16)
     return result

@@ -3,7 +3,7 @@
  * - the schemes that the templates accept, in turn, compile for every GPU arch at every range of
  *   rows: the best tune point, and every third time one drawn from the rest
  * - no stack (so no spills), registers and shared memory within the arch, the block as launched
- * - the arguments are as long as the C struct
+ * - the arguments are as long as the C structs
  * - a linear uses the tensor cores, and those of its type (bf16 on sm_75 has none and says so in the
  *   template): 8-bit activations the integer and the 8-bit float ones, with nothing emulated
  * - what has no layout or no meaning is refused with a reason: unlike dense types, i8 activations
@@ -118,7 +118,8 @@ static void check_resources(const struct candidate *c, const struct cubin *cubin
     assert_int_equal(cubin->arch, arch->number);
     assert_int_equal(cubin->stack_bytes, 0);
     assert_int_equal(cubin->max_threads, r->block[0]);
-    assert_int_equal(cubin->param_bytes, op_args_bytes(c->request.desc.op));
+    assert_int_equal(cubin->param_bytes[0], op_args_bytes(c->request.desc.op));
+    assert_int_equal(cubin->param_bytes[1], r->map.rows > 0 ? sizeof(struct qk_map) : 0);
     assert_true(cubin->regs <= (uint32_t)arch->max_regs);
     const uint32_t granted = (cubin->regs + 7) / 8 * 8; /* registers are given out by eights */
     assert_true(granted * r->block[0] <= REGISTERS_SM);

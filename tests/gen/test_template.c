@@ -3,6 +3,7 @@
  * - a rendered kernel is the golden text, says where it comes from, and maps its lines back
  * - candidates: every legal tune point with its launch, best rank first; m ranges are respected
  * - a shortlist is the same without launches, which are filled in one by one; accepts looks at no rows
+ * - a tensor map that a head asks for is in the record
  * - a request that no template takes gives each template's reason
  * - symbols are C names of at most 63 characters, long ones unique by a hash
  * - a head may use a file of more fields beside it; these see the head's and are seen by it
@@ -218,6 +219,26 @@ static void candidates_are_ranked(void **state)
     template_set_close(set);
 }
 
+static void a_map_is_recorded(void **state)
+{
+    (void)state;
+    char *source;
+    struct template_set *set;
+    struct candidate *c;
+    size_t count;
+    const struct request r = add_request("add.f32", "sm_89");
+    assert_true(asprintf(&source, frame,
+                         "map = function(r, p) return {rows = 8 * p.a, bytes = 64} end,", "") > 0);
+    assert_int_equal(open_text(source, &set), QRT_OK);
+    assert_int_equal(template_candidates(set, &r, &c, &count), QRT_OK);
+    assert_string_equal(c[1].record.tune, "a=2");
+    assert_int_equal(c[1].record.map.rows, 16);
+    assert_int_equal(c[1].record.map.bytes, 64);
+    free(c);
+    template_set_close(set);
+    free(source);
+}
+
 static void shortlist_is_the_same(void **state)
 {
     (void)state;
@@ -329,6 +350,8 @@ static void errors_name_the_line(void **state)
     expect_error("where = function(r, p) return q end,", "", 8, "undeclared name: q");
     expect_error("where = function(r, p) return p.x end,", "", 8, "p has no field 'x'");
     expect_error("smem = function() return 0.5 end,", "", 8, "smem: 0.5 is no whole number");
+    expect_error("map = function() return {rows = 300, bytes = 128} end,", "", 8, "map: 300 is no");
+    expect_error("map = function() return {rows = 8} end,", "", 8, "map: nil is no whole number");
     expect_error("smem = function() return 1 << 20 end,", "", 0, "smem: 1048576 bytes, sm_89 has");
     expect_error("block = function() return {32, 64} end,", "", 0, "2048 threads");
     expect_error("grid = function() return 'Q/3' end,", "", 0, "'Q' is none of");
@@ -431,12 +454,13 @@ static void nothing_grows_without_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rendering_is_golden),    cmocka_unit_test(lines_map_back),
-        cmocka_unit_test(candidates_are_ranked),  cmocka_unit_test(shortlist_is_the_same),
-        cmocka_unit_test(refusals_give_reasons),  cmocka_unit_test(long_symbols_are_hashed),
-        cmocka_unit_test(body_does_what_it_says), cmocka_unit_test(errors_name_the_line),
-        cmocka_unit_test(a_head_uses_a_file),     cmocka_unit_test(sandbox_has_no_way_out),
-        cmocka_unit_test(nothing_runs_for_ever),  cmocka_unit_test(nothing_grows_without_limit),
+        cmocka_unit_test(rendering_is_golden),         cmocka_unit_test(lines_map_back),
+        cmocka_unit_test(candidates_are_ranked),       cmocka_unit_test(a_map_is_recorded),
+        cmocka_unit_test(shortlist_is_the_same),       cmocka_unit_test(refusals_give_reasons),
+        cmocka_unit_test(long_symbols_are_hashed),     cmocka_unit_test(body_does_what_it_says),
+        cmocka_unit_test(errors_name_the_line),        cmocka_unit_test(a_head_uses_a_file),
+        cmocka_unit_test(sandbox_has_no_way_out),      cmocka_unit_test(nothing_runs_for_ever),
+        cmocka_unit_test(nothing_grows_without_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
