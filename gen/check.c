@@ -29,6 +29,8 @@ struct checker {
     struct qrt_device *device;
     qrt_device *ref;
     enum check_effort effort;
+    check_observer observer; /* or NULL */
+    void *observer_user;
 };
 
 qrt_status check_open(struct qrt_device *device, enum check_effort effort, struct checker **out)
@@ -51,6 +53,12 @@ void check_close(struct checker *c)
     if (!c) return;
     qrt_device_close(c->ref);
     free(c);
+}
+
+void check_observe(struct checker *c, check_observer observer, void *user)
+{
+    c->observer = observer;
+    c->observer_user = user;
 }
 
 /* ---- the report ---- */
@@ -127,7 +135,11 @@ static qrt_status run_case(struct run *run, const struct check_case *c, const st
     TRY(trial_run(t, run->c->device, run->k, run->c->ref, &wrong, text));
     run->report->cases++;
     if (!wrong && before->buffer_count > 0) wrong = trial_rows_differ(before, t, text);
-    return wrong ? add_finding(run, t, text) : QRT_OK;
+    if (wrong) TRY(add_finding(run, t, text));
+    const struct checker *checker = run->c;
+    const int seen =
+        checker->observer && checker->observer(checker->observer_user, text, sizeof text);
+    return seen ? add_finding(run, t, text) : QRT_OK;
 }
 
 /* All M of one shape, split and kind of input, each beside the one before. */
@@ -170,6 +182,16 @@ static void name_kernel(const struct entry_record *r, char name[CHECK_KERNEL_BYT
     op_desc_name(&r->desc, request);
     snprintf(name, CHECK_KERNEL_BYTES, "%s m %d..%d %s [%.90s]", request, r->m_lo, r->m_hi, r->arch,
              r->tune);
+}
+
+qrt_status check_fail(struct check_report *report, const struct entry *e, const char *where,
+                      const char *text)
+{
+    char kernel[CHECK_KERNEL_BYTES];
+    name_kernel(&e->record, kernel);
+    report->checked++;
+    report->failed++;
+    return check_report_add(report, kernel, where, text);
 }
 
 qrt_status check_entry(struct checker *c, const struct entry *e, struct check_report *report)

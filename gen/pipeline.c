@@ -106,15 +106,21 @@ static void make_key(const struct pipeline *p, struct job *job)
     key_end(&k, job->key);
 }
 
+/* The first bytes of a key are as good as random. */
+static int is_of_part(const struct pipeline_options *o, const uint8_t key[ENTRY_KEY_BYTES])
+{
+    return o->parts < 2 || (key[0] << 16 | key[1] << 8 | key[2]) % o->parts == o->part;
+}
+
 /* Requests may ask for the same kernel twice: the first one stays. */
-static void drop_repeated(struct jobs *jobs)
+static void drop_unwanted(const struct pipeline *p, struct jobs *jobs)
 {
     size_t kept = 0;
     for (size_t i = 0; i < jobs->count; i++) {
         size_t j = 0;
         while (j < kept && memcmp(jobs->items[j].key, jobs->items[i].key, ENTRY_KEY_BYTES) != 0)
             j++;
-        if (j < kept)
+        if (j < kept || !is_of_part(&p->options, jobs->items[i].key))
             unit_free(&jobs->items[i].unit);
         else
             jobs->items[kept++] = jobs->items[i];
@@ -129,10 +135,12 @@ static qrt_status check_cubin(const struct job *job, const struct cubin *c)
     const struct entry_record *r = &job->candidate.record;
     const uint32_t threads = r->block[0] * r->block[1] * r->block[2];
     const size_t arguments = op_args_bytes((enum op)r->desc.op);
-    if (c->param_bytes != arguments)
+    const size_t map = r->map.rows > 0 ? sizeof(struct qk_map) : 0;
+    if (c->param_bytes[0] != arguments || c->param_bytes[1] != map || c->param_bytes[2] != 0)
         return error_set(QRT_E_COMPILE,
-                         "%s: the kernel takes %u bytes of arguments, the op's struct has %zu",
-                         job->unit.origin, c->param_bytes, arguments);
+                         "%s: the kernel takes arguments of %u, %u bytes, the op's struct and its "
+                         "map have %zu, %zu",
+                         job->unit.origin, c->param_bytes[0], c->param_bytes[1], arguments, map);
     if (c->max_threads > 0 && threads > c->max_threads)
         return error_set(QRT_E_COMPILE, "%s: block gives %u threads, __launch_bounds__ %u",
                          job->unit.origin, threads, c->max_threads);
@@ -410,7 +418,7 @@ static qrt_status make_round(struct pipeline *p, const struct request *requests,
         if (rejected->count > 0) TRY(keep_request(before, jobs, i, &kept));
         if (!kept) TRY(plan_request(p, jobs, i, &requests[i], rejected));
     }
-    drop_repeated(jobs);
+    drop_unwanted(p, jobs);
     run_pool(p, jobs);
     remember_compiled(before, jobs);
     return first_failure(jobs);

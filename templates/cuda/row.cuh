@@ -44,9 +44,12 @@ template <class T> QK void qk_load8(float *v, const void *p, qk_i64 at, int coun
     }
 }
 
-/* The first `count` of v to elements at .. of p. */
-template <class T> QK void qk_store8(void *p, qk_i64 at, const float *v, int count)
+/* The first `count` of x to elements at .. of p, as qk_store does. */
+template <class T> QK void qk_store8(void *p, qk_i64 at, const float *x, int count)
 {
+    float v[QK_EIGHT];
+#pragma unroll
+    for (int i = 0; i < QK_EIGHT; i++) v[i] = T::clamp(x[i]);
     typename T::raw *to = (typename T::raw *)p + at;
     if (count < QK_EIGHT || !qk_is_aligned16(to)) {
 #pragma unroll

@@ -222,20 +222,21 @@ static void main_job_covers_a_layer(void **state)
         skip();
     }
     nvrtc_close(nvrtc);
-    static const char *const ops[] = {"linear", "reduce",    "embed", "rmsnorm", "rope",
-                                      "glu",    "attention", "add",   "sample"};
+    static const char *const ops[] = {"linear", "reduce",    "embed",   "rmsnorm", "rope",
+                                      "glu",    "attention", "combine", "add",     "sample"};
+    enum { OPS = sizeof ops / sizeof *ops };
     json_t *json = qgen_json("--arch sm_89 --bits 4 --group 128", "qgen.build/1");
     const json_t *kernels = json_object_get(json, "kernels"), *k;
-    int covered[2] = {0, 0}, seen[9] = {0};
+    int covered[2] = {0, 0}, seen[OPS] = {0};
     size_t i;
     json_array_foreach(kernels, i, k)
     {
         check_gpu_kernel(k, covered);
-        for (int op = 0; op < 9; op++) seen[op] += strcmp(text_of(k, "op"), ops[op]) == 0;
+        for (int op = 0; op < OPS; op++) seen[op] += strcmp(text_of(k, "op"), ops[op]) == 0;
     }
     assert_int_equal(covered[0], 1 << 30);
     assert_int_equal(covered[1], 1 << 30);
-    for (int op = 0; op < 9; op++) assert_true(seen[op] > 0);
+    for (int op = 0; op < OPS; op++) assert_true(seen[op] > 0);
     json_t *again = qgen_json("--arch sm_89 --bits 4 --group 128", "qgen.build/1");
     assert_int_equal(integer_of(again, "compiled"), 0);
     assert_int_equal(json_array_size(json_object_get(again, "kernels")), json_array_size(kernels));
