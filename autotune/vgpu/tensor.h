@@ -14,8 +14,15 @@
 #include <stdint.h>
 
 enum tensor_type {
-    TENSOR_F16, TENSOR_BF16, TENSOR_TF32, TENSOR_E4M3, TENSOR_E5M2, TENSOR_S8, TENSOR_U8,
-    TENSOR_F32, TENSOR_S32 /* accumulators; F16 may be one too */
+    TENSOR_F16,
+    TENSOR_BF16,
+    TENSOR_TF32,
+    TENSOR_E4M3,
+    TENSOR_E5M2,
+    TENSOR_S8,
+    TENSOR_U8,
+    TENSOR_F32,
+    TENSOR_S32 /* accumulators; F16 may be one too */
 };
 
 /* mma.sync.aligned.mMnNkK.row.col.D.A.B.C */
@@ -40,7 +47,10 @@ struct tensor_wgmma {
     int n, k; /* n 8 .. 256; k 16 (16-bit), 32 (8-bit), 8 (tf32) */
     enum tensor_type d, a, b;
     int scale_d, negate_a, negate_b;
+    int saturate; /* .satfinite of integers */
 };
+/* Registers of d for this instruction; -1 when there is no such instruction. */
+int tensor_wgmma_registers(const struct tensor_wgmma *op);
 void tensor_wgmma(const struct tensor_wgmma *op, uint32_t *const *d, const uint32_t *const *a,
                   const void *a_rows, const void *b_rows);
 
