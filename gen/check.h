@@ -2,9 +2,11 @@
  *
  * Why: no kernel is timed, stored or shipped before it agrees with the plain-loop definition of its
  * op.  A kernel runs over a grid of shapes (odd N, tails of K, groups that do not divide K, both ends
- * of its range of M, rows longer than their data) with two kinds of input:
+ * of its range of M and what lies around the edges of tiles, rows longer than their data) with two
+ * kinds of input:
  *   exact    numbers whose products and sums are representable: results must be equal in every bit
- *   random   results must lie within the bound of check_bound()
+ *   random   results must lie within the bound of check_bound(); codes must be right by the rule of
+ *            check_coded.h; and a row must come out in the same bits at every M
  * Outputs start as NaN; every buffer lies between guard bytes, and whatever the op does not write,
  * padding and guards included, must be as it was.
  * Everything goes through the device's table (runtime/device.h), so the same cases run on any
@@ -31,8 +33,12 @@ struct check_report {
 
 struct checker;
 
+/* How much of the grid is run: cases of more than so many multiply-adds are left out.
+ * Quick is meant for simulated devices; it keeps every kind of tail, but few of the larger M. */
+enum check_effort { CHECK_NORMAL, CHECK_QUICK };
+
 /* Checks kernels on `device`; both must stay open.  Opens a ref device of its own. */
-qrt_status check_open(struct qrt_device *device, struct checker **out);
+qrt_status check_open(struct qrt_device *device, enum check_effort effort, struct checker **out);
 void check_close(struct checker *c);
 
 /* Load the entry's kernel, run its cases, unload it.  Findings are added to the report; a status
@@ -43,9 +49,13 @@ qrt_status check_entry(struct checker *c, const struct entry *e, struct check_re
  * sums over the unpacked values.  One "kernel" of the report is one op, scheme and family. */
 qrt_status check_ref(struct qrt_device *ref, const struct scheme *s, struct check_report *report);
 
+/* Add a disagreement of a kernel at a case. */
+qrt_status check_report_add(struct check_report *r, const char *kernel, const char *where,
+                            const char *text);
 void check_report_free(struct check_report *r);
 
-/* Largest error of one output value: |got - ref| <= relative * |ref| + of_rms * (rms of all ref). */
+/* Largest error of one output value: |got - ref| <= relative * |ref| + of_rms * (rms of all ref).
+ * The numbers and their reasons are in check_bound.c. */
 struct check_bound {
     double relative, of_rms;
 };

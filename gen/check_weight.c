@@ -7,6 +7,7 @@
 
 #include "error.h"
 #include "numeric.h"
+#include "value.h"
 
 uint64_t check_word(uint64_t *state)
 {
@@ -23,11 +24,18 @@ int check_int(uint64_t *state, int lo, int hi)
     return lo + (int)(check_word(state) % (uint64_t)(hi - lo + 1));
 }
 
+/* The exponent byte of the power of two at or below value, a normal number. */
+static uint8_t e8m0_of(float value) { return (uint8_t)(float_bits(value) >> 23); }
+
 static float round_to_scale(enum scale_type type, float value)
 {
-    if (type == SCALE_F16) return f16_to_f32(f32_to_f16(value));
-    if (type == SCALE_BF16) return bf16_to_f32(f32_to_bf16(value));
-    return value;
+    switch (type) {
+    case SCALE_F16: return f16_to_f32(f32_to_f16(value));
+    case SCALE_BF16: return bf16_to_f32(f32_to_bf16(value));
+    case SCALE_E8M0: return e8m0_to_f32(e8m0_of(value));
+    case SCALE_E4M3: return e4m3_to_f32(f32_to_e4m3(value));
+    default: return value;
+    }
 }
 
 static float round_to_code(enum code_type type, float value)
@@ -37,16 +45,33 @@ static float round_to_code(enum code_type type, float value)
     return value;
 }
 
+/* Largest |value - zero| of a scheme's codes. */
+static float largest_value(const struct scheme *s)
+{
+    static const float of_code[CODE_COUNT] = {
+        [CODE_E4M3] = E4M3_MAX, [CODE_NF4] = 1, [CODE_IQ4] = 127, [CODE_E2M1] = 6};
+    return s->code == CODE_INT ? (float)(1 << (s->bits - 1)) : of_code[s->code];
+}
+
+/* Exact: small integers.  Random: any value, and now and then any bits but NaN. */
+static uint8_t make_code(const struct scheme *s, int exact, uint64_t *random)
+{
+    if (s->code != CODE_E4M3) return (uint8_t)check_int(random, 0, (1 << s->bits) - 1);
+    if (exact) return f32_to_e4m3((float)check_int(random, -2, 2));
+    if (check_int(random, 0, 7) > 0) return f32_to_e4m3(E4M3_MAX * check_unit(random));
+    return (uint8_t)(check_int(random, 0, 1) << 7 | check_int(random, 0, 0x7e));
+}
+
 /* Random: weights of about 1 / sqrt K, so that outputs are about 1. */
 static void make_group(struct check_weight *w, size_t i, int exact, uint64_t *random)
 {
     const struct scheme *s = &w->scheme;
     const enum scale_type type = (enum scale_type)s->scale;
     const int half = 1 << (s->bits - 1);
-    const float unit = 1.0f / (float)half / sqrtf((float)w->K);
+    const float unit = 1.0f / largest_value(s) / sqrtf((float)w->K) / w->matrix;
     w->scale[i] = exact ? ldexpf(1, -check_int(random, 0, 2))
                         : round_to_scale(type, unit * (1.25f + check_unit(random)));
-    w->zero[i] = (float)half;
+    w->zero[i] = (float)value_middle(s);
     if (s->zero == ZERO_INT) w->zero[i] = (float)check_int(random, 0, 2 * half - 1);
     if (s->zero == ZERO_FLOAT)
         w->zero[i] = exact ? -w->scale[i] * (float)check_int(random, 0, half)
@@ -73,7 +98,7 @@ static void make_row(struct check_weight *w, int n, int exact, uint64_t *random)
     const float unit = 1 / sqrtf((float)w->K);
     for (size_t k = k0; k < k0 + (size_t)w->K; k++) {
         if (w->q)
-            w->q[k] = (uint8_t)check_int(random, 0, (1 << s->bits) - 1);
+            w->q[k] = make_code(s, exact, random);
         else
             w->value[k] = exact ? (float)check_int(random, -2, 2)
                                 : round_to_code((enum code_type)s->code, unit * check_unit(random));
@@ -92,7 +117,9 @@ static void make_row(struct check_weight *w, int n, int exact, uint64_t *random)
 qrt_status check_weight_make(const struct scheme *s, int N, int K, int exact, uint64_t seed,
                              struct check_weight *out)
 {
-    struct check_weight w = {.scheme = *s, .N = N, .K = K, .G = scheme_groups(s, K)};
+    struct check_weight w = {.scheme = *s, .N = N, .K = K, .G = scheme_groups(s, K), .matrix = 1};
+    if (s->scale == SCALE_E4M3) /* random: scales become about 100, where e4m3 has steps of 8 */
+        w.matrix = exact ? 0.5f : 0.011f / largest_value(s) / sqrtf((float)K);
     const size_t values = (size_t)N * (size_t)K, groups = (size_t)N * (size_t)w.G;
     const int dense = scheme_is_dense(s), two_level = !dense && s->scale == SCALE_TWO_LEVEL;
     if (dense)
@@ -133,8 +160,9 @@ double check_weight_at(const struct check_weight *w, int n, int k)
     if (w->value) return w->value[i];
     const int group = w->scheme.group == GROUP_ROW ? w->K : w->scheme.group;
     const size_t g = (size_t)n * (size_t)w->G + (size_t)(k / group);
-    const double scale = w->scale[g], zero = w->zero[g];
-    return w->scheme.zero == ZERO_FLOAT ? scale * w->q[i] + zero : scale * (w->q[i] - zero);
+    const double scale = (double)w->scale[g] * (double)w->matrix, zero = w->zero[g];
+    const double value = value_of_code((enum code_type)w->scheme.code, w->q[i]);
+    return w->scheme.zero == ZERO_FLOAT ? scale * value + zero : scale * (value - zero);
 }
 
 static void put_number(enum scale_type type, void *section, size_t index, float value)
@@ -144,8 +172,8 @@ static void put_number(enum scale_type type, void *section, size_t index, float 
     case SCALE_BF16: ((uint16_t *)section)[index] = f32_to_bf16(value); break;
     case SCALE_F32: ((float *)section)[index] = value; break;
     case SCALE_TWO_LEVEL: ((int8_t *)section)[index] = (int8_t)value; break;
-    case SCALE_E8M0:
-    case SCALE_E4M3:
+    case SCALE_E8M0: ((uint8_t *)section)[index] = e8m0_of(value); break;
+    case SCALE_E4M3: ((uint8_t *)section)[index] = f32_to_e4m3(value); break;
     case SCALE_COUNT: break;
     }
 }
@@ -183,6 +211,8 @@ static void pack_dense(const struct check_weight *w, enum layout_family family, 
 void check_weight_pack(const struct check_weight *w, enum layout_family family,
                        void *const section[SECTION_COUNT])
 {
+    if (w->scheme.scale == SCALE_E4M3)
+        memcpy(section[SECTION_SUPERS], &w->matrix, sizeof w->matrix);
     for (int n = 0; n < w->N; n++) {
         if (w->value) {
             pack_dense(w, family, n, section[SECTION_CODES]);

@@ -144,9 +144,10 @@ static qrt_status each_of_store(struct job *j)
 /* What ref is checked with unless a scheme is asked for: every width of codes, and each kind of
  * group, scale and zero. */
 static const char *const ref_schemes[] = {
-    "w2g16",  "w2g32m.k", "w3g128z",  "w4g32",  "w4g32m",  "w4g64z.bf16",
-    "w4g128", "w4gc.f32", "w4g32m.k", "w5g32m", "w6g16.k", "w7g128.bf16",
-    "w8g32",  "w8gcz",    "f32",      "f16",    "bf16",
+    "w2g16",  "w2g32m.k", "w3g128z",    "w4g32",        "w4g32m",  "w4g64z.bf16",
+    "w4g128", "w4gc.f32", "w4g32m.k",   "w5g32m",       "w6g16.k", "w7g128.bf16",
+    "w8g32",  "w8gcz",    "e4m3gc.f32", "e4m3g128.f32", "nf4g64",  "iq4g32",
+    "mxfp4",  "nvfp4",    "w4g32.e8m0", "f32",          "f16",     "bf16",
 };
 
 static qrt_status check_definition(struct job *j)
@@ -181,7 +182,7 @@ static qrt_status run(struct job *j)
     TRY(qrt_open(NULL, &j->rt));
     TRY(qrt_device_open(j->rt, name, &j->device));
     if (strcmp(name, "ref") == 0) return check_definition(j);
-    TRY(check_open(j->device, &j->checker));
+    TRY(check_open(j->device, CHECK_NORMAL, &j->checker));
     return kernel_folder ? each_of_folder(j, kernel_folder) : each_of_store(j);
 }
 

@@ -20,7 +20,7 @@ qrt_status gate_open(struct gate **out)
     if (!g) return error_set(QRT_E_MEMORY, "gate: no memory");
     qrt_status status = qrt_open(&options, &g->rt);
     if (status == QRT_OK && qrt_device_open(g->rt, "cpu", &g->cpu) == QRT_OK)
-        status = check_open(g->cpu, &g->checker);
+        status = check_open(g->cpu, CHECK_NORMAL, &g->checker);
     if (status == QRT_OK)
         *out = g;
     else

@@ -42,16 +42,16 @@ void *trial_in(struct trial *t, size_t slot, struct extent e)
     return contents;
 }
 
-void trial_also_out(struct trial *t, struct extent e)
+void trial_also_out(struct trial *t, struct extent e, enum trial_role role)
 {
-    t->buffers[t->buffer_count - 1].is_out = 1;
+    t->buffers[t->buffer_count - 1].role = role;
     t->buffers[t->buffer_count - 1].extent = e;
 }
 
-void *trial_out(struct trial *t, size_t slot, struct extent e)
+void *trial_out(struct trial *t, size_t slot, struct extent e, enum trial_role role)
 {
     void *contents = trial_in(t, slot, e);
-    trial_also_out(t, e);
+    trial_also_out(t, e, role);
     return contents;
 }
 
@@ -90,13 +90,19 @@ static void point_at(union op_args *args, const struct trial_buffer *b, char *bl
         if (b->slot[i] != SIZE_MAX) memcpy((char *)args + b->slot[i], &contents, sizeof contents);
 }
 
-static qrt_status run_on_ref(struct trial *t, struct qrt_device *ref)
+union op_args trial_ref_args(const struct trial *t)
 {
     union op_args args = t->args;
+    for (int i = 0; i < t->buffer_count; i++) point_at(&args, &t->buffers[i], t->buffers[i].by_ref);
+    return args;
+}
+
+static qrt_status run_on_ref(struct trial *t, struct qrt_device *ref)
+{
+    const union op_args args = trial_ref_args(t);
     for (int i = 0; i < t->buffer_count; i++) {
         struct trial_buffer *b = &t->buffers[i];
         memcpy(b->by_ref, b->start, guarded(b));
-        point_at(&args, b, b->by_ref);
     }
     return ref->ops->launch(ref, NULL, &t->desc, &args);
 }
@@ -150,7 +156,7 @@ static void copy_extent(const struct trial_buffer *b, char *to, const char *from
 /* Whether a byte outside of the values of the extent was written.  Spoils `start`. */
 static int changed_elsewhere(const struct trial_buffer *b, char text[CHECK_TEXT_BYTES])
 {
-    if (b->is_out) copy_extent(b, b->start, b->by_device);
+    if (b->role != TRIAL_FIXED) copy_extent(b, b->start, b->by_device);
     size_t i = 0;
     while (i < guarded(b) && b->start[i] == b->by_device[i]) i++;
     if (i == guarded(b)) return 0;
@@ -209,9 +215,39 @@ static int is_wrong(const struct trial *t, char text[CHECK_TEXT_BYTES])
     if (t->compare && t->compare(t, text)) return 1;
     for (int i = 0; i < t->buffer_count; i++) {
         const struct trial_buffer *b = &t->buffers[i];
-        if (!t->compare && b->is_out && values_differ(t, b, text)) return 1;
+        if (b->role == TRIAL_VALUES && values_differ(t, b, text)) return 1;
         if (changed_elsewhere(b, text)) return 1;
     }
+    return 0;
+}
+
+static int rows_differ(const struct trial_buffer *a, const struct trial_buffer *b,
+                       char text[CHECK_TEXT_BYTES])
+{
+    const size_t size = elem_bytes(a->extent.type);
+    const int64_t a_rows = a->extent.rows / a->extent.sets,
+                  b_rows = b->extent.rows / b->extent.sets;
+    const int64_t rows = a_rows < b_rows ? a_rows : b_rows;
+    for (int64_t i = 0; i < rows * a->extent.sets; i++) {
+        const int64_t set = i / rows, m = i % rows;
+        const size_t at_a = (size_t)((set * a_rows + m) * a->extent.ld) * size;
+        const size_t at_b = (size_t)((set * b_rows + m) * b->extent.ld) * size;
+        if (memcmp(a->by_device + TRIAL_GUARD_BYTES + at_a, b->by_device + TRIAL_GUARD_BYTES + at_b,
+                   (size_t)a->extent.width * size) == 0)
+            continue;
+        snprintf(text, CHECK_TEXT_BYTES, "row %lld has other bits than among %lld rows",
+                 (long long)m, (long long)b_rows);
+        return 1;
+    }
+    return 0;
+}
+
+int trial_rows_differ(const struct trial *a, const struct trial *b, char text[CHECK_TEXT_BYTES])
+{
+    for (int i = 0; i < a->buffer_count; i++)
+        if (a->buffers[i].role != TRIAL_FIXED && a->buffers[i].extent.sets > 0 &&
+            rows_differ(&a->buffers[i], &b->buffers[i], text))
+            return 1;
     return 0;
 }
 

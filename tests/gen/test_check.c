@@ -212,7 +212,7 @@ static struct check_report check_request(const char *request, enum spoil how, in
     e.record.m_hi = m_hi;
     e.record.split = 1;
     spoil = how;
-    assert_int_equal(check_open(&fake, &c), QRT_OK);
+    assert_int_equal(check_open(&fake, CHECK_QUICK, &c), QRT_OK);
     if (check_entry(c, &e, &report) != QRT_OK) fail_msg("%s", qrt_message());
     check_close(c);
     assert_int_equal(report.checked, 1);

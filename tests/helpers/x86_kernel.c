@@ -30,7 +30,7 @@ int x86_setup(void **state)
     const qrt_options options = {.size = sizeof options, .threads = THREADS};
     assert_int_equal(qrt_open(&options, &rt), QRT_OK);
     assert_int_equal(qrt_device_open(rt, "cpu", &x86_cpu), QRT_OK);
-    assert_int_equal(check_open(x86_cpu, &checker), QRT_OK);
+    assert_int_equal(check_open(x86_cpu, CHECK_NORMAL, &checker), QRT_OK);
     assert_int_equal(template_set_open(NULL, &x86_templates), QRT_OK);
     return 0;
 }
