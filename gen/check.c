@@ -11,7 +11,8 @@
 
 enum {
     MAX_ROWS = 32,        /* different M of a grid */
-    ATTENTION_MOST = 150, /* rows of attention and rope: ref's work grows with their square */
+    ATTENTION_MOST = 150, /* rows of attention: ref's work grows with their square */
+    SINGLE_MOST = 130,    /* rows of ops that have no tiles of rows */
     MAX_FINDINGS = 3,     /* of a kernel, before its other cases are left out */
     SPLIT_TRIED = 3,      /* for kernels that leave the split to the runtime */
 };
@@ -84,17 +85,23 @@ void check_report_free(struct check_report *r)
 
 /* ---- the grid of a kernel ---- */
 
-/* The M to try, ascending: both ends of the range, and what lies around the edges of tiles. */
+/* The M to try, ascending: both ends of the range, and what lies around the edges of tiles; fewer for
+ * ops whose rows do not share tiles. */
 static int rows_to_try(const struct entry_record *r, int most, int rows[MAX_ROWS])
 {
-    static const int edges[] = {1,  2,  3,  4,  5,  6,  7,  8,   9,   15,  16,
+    static const int tiles[] = {1,  2,  3,  4,  5,  6,  7,  8,   9,   15,  16,
                                 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 257};
-    const int quadratic = r->desc.op == OP_ATTENTION || r->desc.op == OP_ROPE;
+    static const int single[] = {1, 2, 3, 5, 8, 33, 100};
+    const int is_tiled = r->desc.op == OP_LINEAR || r->desc.op == OP_ATTENTION;
+    const int *edges = is_tiled ? tiles : single;
+    const size_t edge_count =
+        is_tiled ? sizeof tiles / sizeof *tiles : sizeof single / sizeof *single;
     int hi = r->m_hi < most ? r->m_hi : most, count = 0;
-    if (quadratic && hi > ATTENTION_MOST) hi = ATTENTION_MOST;
+    if (r->desc.op == OP_ATTENTION && hi > ATTENTION_MOST) hi = ATTENTION_MOST;
+    if (!is_tiled && hi > SINGLE_MOST) hi = SINGLE_MOST;
     if (hi < r->m_lo) hi = r->m_lo;
     rows[count++] = r->m_lo;
-    for (size_t i = 0; i < sizeof edges / sizeof *edges; i++)
+    for (size_t i = 0; i < edge_count; i++)
         if (edges[i] > r->m_lo && edges[i] < hi) rows[count++] = edges[i];
     if (hi > r->m_lo) rows[count++] = hi;
     return count;
