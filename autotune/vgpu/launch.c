@@ -145,7 +145,7 @@ static void begin_warp(struct warp *w)
     memset(w->depth, 0, sizeof w->depth);
     memset(w->valid, 0, c->followed * sizeof *w->valid);
     memset(w->local_written, 0, (size_t)c->local_bytes * LANES);
-    memset(w->wgmma.flag, 0, c->watched);
+    memset(w->wgmma.flag, WGMMA_WRITTEN, c->watched); /* no fence yet */
     w->wgmma.count = w->wgmma.open = 0;
     w->cluster_phase = w->registers = 0;
     set_specials(w);
