@@ -216,6 +216,7 @@ int allocate_all(struct draft *d)
     struct live_range *range = calloc(d->ptx->registers + 1, sizeof *range);
     int good = range && scan_open(&s, d) && flow_live(d, range);
     if (good) {
+        watch_extend(d, range);
         scan_all(&s, range);
         find_specials(d);
         lay_registers(&s, &l);
