@@ -142,7 +142,8 @@ static uint32_t sectors(const struct access *a, uint32_t mask)
 static void count_global(struct access *a, uint32_t mask)
 {
     struct vgpu_counts *c = &a->w->block->counts;
-    const uint64_t bytes = (uint64_t)a->bytes * (uint64_t)__builtin_popcount(mask);
+    const uint64_t lanes = mask == FULL_MASK ? LANES : (uint64_t)__builtin_popcount(mask);
+    const uint64_t bytes = a->bytes * lanes;
     c->global_requests++;
     c->global_sectors += sectors(a, mask);
     if (a->kind != SHARED_WRITE) c->global_load_bytes += bytes;
