@@ -37,6 +37,14 @@ static struct copy made(struct copies *c, int lane, uint32_t to, const void *fro
     return copy;
 }
 
+static void land(struct actor *a, const struct copy *copy)
+{
+    a->lane = copy->lane;
+    memcpy(a->s->bytes + copy->to, copy->data, copy->size);
+    if (a->s->checking && !shadow_fast_land(a, copy->to, copy->size))
+        shadow_land(a, copy->to, copy->size);
+}
+
 void shared_copy_issue(struct shared *s, int warp, int lane, uint32_t to, const void *from,
                        uint32_t have, uint32_t size)
 {
@@ -44,16 +52,17 @@ void shared_copy_issue(struct shared *s, int warp, int lane, uint32_t to, const 
     struct copies *c = &s->copies[warp];
     const struct copy copy = made(c, lane, to, from, have, size);
     struct actor a = shared_actor(s, warp, lane, SHARED_WRITE);
-    if (s->checking) shadow_check(&a, to, size);
+    if (s->checking && !shadow_fast_pend(&a, to, size)) {
+        shadow_check(&a, to, size);
+        shadow_pend(&s->shadow, to, size);
+    }
     struct copy *grown = shared_grow(c->item, &c->room, c->count + 1, sizeof *grown);
     if (!grown) { /* no memory to be late */
-        memcpy(s->bytes + to, copy.data, size);
-        if (s->checking) shadow_land(&a, to, size);
+        land(&a, &copy);
         return;
     }
     c->item = grown;
     c->item[c->count++] = copy;
-    if (s->checking) shadow_pend(&s->shadow, to, size);
 }
 
 void shared_copy_commit(struct shared *s, int warp, uint32_t lanes)
@@ -79,9 +88,7 @@ void shared_copy_wait(struct shared *s, int warp, uint32_t lanes, int groups_lef
             c->item[kept++] = *copy;
             continue;
         }
-        memcpy(s->bytes + copy->to, copy->data, copy->size);
-        a.lane = copy->lane;
-        if (s->checking) shadow_land(&a, copy->to, copy->size);
+        land(&a, copy);
         c->landed[copy->lane] = a.epoch;
     }
     c->count = kept;

@@ -72,6 +72,13 @@ void shadow_close(struct shadow *h);
 /* Forget every number: time starts anew. */
 void shadow_forget(struct shadow *h);
 
+/* Check and note an access of a warp's lanes, of `bytes` each, if it is one of the common ones in which
+ * nothing is wrong; 0: it is not, and nothing was noted. */
+int shadow_fast(struct actor *a, const uint32_t address[LANES], uint32_t mask, uint32_t bytes);
+/* The same for shadow_check and shadow_pend, and for shadow_land, of a copy of the actor's. */
+int shadow_fast_pend(struct actor *a, uint32_t at, uint32_t bytes);
+int shadow_fast_land(struct actor *a, uint32_t at, uint32_t bytes);
+
 /* Report what is wrong with touching these bytes now; changes nothing. */
 void shadow_check(struct actor *a, uint32_t at, uint32_t bytes);
 /* The bytes were touched. */

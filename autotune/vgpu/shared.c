@@ -83,7 +83,7 @@ int shared_inside(struct shared *s, int lane, uint32_t at, uint64_t bytes, uint3
     if (at + bytes > s->size)
         report_fault(s->place, VGPU_BOUNDS, lane, "shared 0x%x + %u bytes: the block has %u", at,
                      (uint32_t)bytes, s->size);
-    else if (at % align)
+    else if (at & (align - 1))
         report_fault(s->place, VGPU_MISALIGNED, lane, "shared 0x%x is not a multiple of %u", at,
                      align);
     else
@@ -102,19 +102,32 @@ void *shared_grow(void *array, uint32_t *room, uint32_t count, size_t item_bytes
 
 /* ---- bank conflicts ---- */
 
-/* Wavefronts of the lanes first .. first + lanes - 1, which the hardware serves together: a unit
- * (4, 8 or 16 bytes) lies in one column of banks, and a column serves one unit at a time. */
-static uint64_t phase_wavefronts(const uint32_t *address, uint32_t mask, int lanes, uint32_t unit)
+/* 1 when no two lanes want different units of one column. */
+static int without_conflict(const uint32_t *address, uint32_t mask, uint32_t shift)
 {
-    const uint32_t columns = ROW_BYTES / unit;
-    uint32_t seen[LANES], depth[LANES] = {0};
-    int count = 0;
-    uint64_t worst = 0;
-    for (int l = 0; l < lanes; l++) {
-        if (!(mask >> l & 1)) continue;
-        const uint32_t it = address[l] / unit;
+    const uint32_t columns = ROW_BYTES >> shift;
+    uint32_t unit[BANKS], taken = 0;
+    for (; mask; mask &= mask - 1) {
+        const uint32_t it = address[__builtin_ctz(mask)] >> shift, column = it % columns;
+        if (taken >> column & 1 && unit[column] != it) return 0;
+        unit[column] = it;
+        taken |= 1u << column;
+    }
+    return 1;
+}
+
+/* Wavefronts of lanes that the hardware serves together: a unit of 4, 8 or 16 bytes lies in one
+ * column of banks, and a column serves one unit at a time. */
+static uint64_t phase_wavefronts(const uint32_t *address, uint32_t mask, uint32_t shift)
+{
+    const uint32_t columns = ROW_BYTES >> shift;
+    uint32_t seen[LANES], depth[BANKS] = {0};
+    uint32_t count = 0, worst = 0;
+    if (without_conflict(address, mask, shift)) return mask != 0;
+    for (; mask; mask &= mask - 1) {
+        const uint32_t it = address[__builtin_ctz(mask)] >> shift;
         int known = 0;
-        for (int i = 0; i < count && !known; i++) known = seen[i] == it;
+        for (uint32_t i = 0; i < count && !known; i++) known = seen[i] == it;
         if (known) continue;
         seen[count++] = it;
         if (++depth[it % columns] > worst) worst = depth[it % columns];
@@ -124,11 +137,12 @@ static uint64_t phase_wavefronts(const uint32_t *address, uint32_t mask, int lan
 
 static uint64_t wavefronts_of(const uint32_t address[LANES], uint32_t mask, uint32_t bytes)
 {
-    const uint32_t unit = bytes < WORD ? WORD : bytes;
-    const int lanes = (int)(ROW_BYTES / unit);
+    const uint32_t shift = bytes <= WORD ? 2 : (uint32_t)__builtin_ctz(bytes);
+    const int lanes = ROW_BYTES >> shift;
+    const uint32_t phase = lanes == LANES ? 0xffffffffu : (1u << lanes) - 1;
     uint64_t sum = 0;
     for (int first = 0; first < LANES; first += lanes)
-        sum += phase_wavefronts(address + first, mask >> first, lanes, unit);
+        sum += phase_wavefronts(address + first, mask >> first & phase, shift);
     return sum;
 }
 
@@ -137,12 +151,15 @@ static uint64_t wavefronts_of(const uint32_t address[LANES], uint32_t mask, uint
 static uint32_t inside(struct shared *s, const uint32_t address[LANES], uint32_t mask,
                        uint32_t bytes)
 {
-    uint32_t good = mask;
+    uint32_t odd = 0, highest = 0, good = mask;
+    for (int l = 0; l < LANES; l++) { /* of all lanes: what is in vain costs nothing */
+        odd |= address[l];
+        highest = address[l] > highest ? address[l] : highest;
+    }
+    if ((odd & (bytes - 1)) == 0 && (uint64_t)highest + bytes <= s->size) return mask;
     for (uint32_t left = mask; left; left &= left - 1) {
         const int l = __builtin_ctz(left);
-        if (((uint64_t)address[l] + bytes > s->size || address[l] % bytes) &&
-            !shared_inside(s, l, address[l], bytes, bytes))
-            good &= ~(1u << l);
+        if (!shared_inside(s, l, address[l], bytes, bytes)) good &= ~(1u << l);
     }
     return good;
 }
@@ -154,6 +171,7 @@ uint32_t shared_access(struct shared *s, int warp, const uint32_t address[LANES]
     *wavefronts += wavefronts_of(address, mask, bytes);
     if (!s->checking) return mask;
     struct actor a = shared_actor(s, warp, 0, kind);
+    if (shadow_fast(&a, address, mask, bytes)) return mask;
     /* Lanes of one instruction do not race with each other: all look before one leaves a trace. */
     for (uint32_t left = mask; left; left &= left - 1) {
         a.lane = __builtin_ctz(left);
