@@ -1,8 +1,9 @@
 /* alu_half.h -- f16, bf16 and their pairs; part of alu_body.h
  *
  * Sums and products of two are computed in f32 and rounded again, which is the same as rounding once:
- * 24 bits are at least 2 * 11 + 2.  fma is computed in double, rounded to odd on the way, for the
- * same reason (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
+ * 24 bits are at least 2 * 11 + 2.  fma is rounded to odd on the way, for the same reason (Boldo and
+ * Melquiond, "Emulation of a FMA and correctly rounded sums", 2008): of f16 in f32, which holds its
+ * products; of bf16 in double.
  */
 
 static inline uint32_t bf16_of(float v)
@@ -124,7 +125,16 @@ HALF2_ANY(mul_f16_any, quiet(a *b))
 /* ---- fma ---- */
 
 /* a b + c rounded to odd in f32: exact but for the last bit, which is set when anything was lost. */
-static inline float fma_to_odd(float a, float b, float c)
+static inline float fma_f16_to_odd(float a, float b, float c)
+{
+    const float p = a * b, sum = p + c; /* p is exact */
+    const float part = sum - p, error = (p - (sum - part)) + (c - part);
+    const uint32_t bits = bits_f32(sum), toward = (error > 0) == (sum > 0) ? 1 : ~0u;
+    const float odd = float_of(error != 0 && (bits & 1) == 0 ? bits + toward : bits);
+    return sum - sum != 0 ? sum : odd;
+}
+
+static inline float fma_bf16_to_odd(float a, float b, float c)
 {
     const double p = (double)a * b, sum = p + c; /* p is exact */
     const double part = sum - p, error = (p - (sum - part)) + (c - part);
@@ -144,7 +154,7 @@ static inline float fma_to_odd(float a, float b, float c)
         unpack_##type(a, s[0], high);                                                \
         unpack_##type(b, s[1], high);                                                \
         unpack_##type(c, s[2], high);                                                \
-        EACH r[l] = quiet(fma_to_odd(a[l], b[l], c[l]));                             \
+        EACH r[l] = quiet(fma_##type##_to_odd(a[l], b[l], c[l]));                    \
         if (i->mods & MOD_RELU) EACH r[l] = r[l] > 0 || r[l] != r[l] ? r[l] : 0;     \
     }                                                                                \
     HALVES(fma_##type, half_fma_##type, type)
@@ -161,7 +171,7 @@ static void half_fma_f16_any(float r[LANES], const struct insn *i, const void *c
     flush_lanes(a, i);
     flush_lanes(b, i);
     flush_lanes(c, i);
-    EACH r[l] = quiet(fma_to_odd(a[l], b[l], c[l]));
+    EACH r[l] = quiet(fma_f16_to_odd(a[l], b[l], c[l]));
     pack_f16(rounded, r);
     unpack_f16(r, rounded, 0);
     limit_lanes(r, i);
