@@ -45,9 +45,9 @@ static const struct {
     const char *name;
     uint16_t mma, wgmma; /* opcodes */
 } matrix_table[MATRIX_COUNT] = {
-    [MATRIX_HALF] = {"HMMA or HGMMA", 0x23c, 0x5f0},
-    [MATRIX_INT8] = {"IMMA or IGMMA", 0x237, 0x5f1},
-    [MATRIX_FP8] = {"QMMA or QGMMA", 0x27a, 0x5f3},
+    [MATRIX_HALF] = {"HMMA or HGMMA", 0x23c, 0xdf0},
+    [MATRIX_INT8] = {"IMMA or IGMMA", 0x237, 0xdf1},
+    [MATRIX_FP8] = {"QMMA or QGMMA", 0x27a, 0xdf3},
 };
 
 /* What the kernel is made to use. */

@@ -1,8 +1,7 @@
 /* simd.h -- the arithmetic that is compiled once for each kind of processor
  *
- * simd_body.h holds it; simd_v4.c, simd_v3.c and simd_any.c compile it for x86-64-v4, x86-64-v3 and
- * for whatever the rest of the program is compiled for; simd.c picks one when the program is loaded.
- * All give the same bits.
+ * simd_body.h holds it; simd_v3.c compiles it for x86-64-v3, simd_any.c for whatever the rest of the
+ * program is compiled for; simd.c picks one when the program is loaded.  Both give the same bits.
  *
  * A tile is the common form of mma and wgmma for one warp: D = A B + C.
  *
@@ -17,6 +16,7 @@
  * (0x7fff in f16).  Hardware instead aligns the products of a few k to the largest and truncates:
  * its error has the same order, its bits differ.  MMA-Sim (arXiv 2511.10909) gives the algorithm of
  * each architecture, for whoever wants them exact.
+ * With scales the chain is one of each block of k; times both scales, rounded once, it is added.
  * Integers go the same way: 32 products of 8 bits are below 2^24, hence exact in f32.
  * The rounding mode must be nearest even and subnormals kept, as a C program starts.
  */
@@ -27,7 +27,7 @@
 
 #include "tensor.h"
 
-enum { TILE_ROWS = 16, TILE_K = 32 }; /* the most of a tile */
+enum { TILE_ROWS = 16, TILE_K = 64, TILE_SCALES = 4 }; /* the most of a tile */
 
 struct tile {
     int row_blocks, column_blocks, pieces; /* 1 .. 2, 1 .. 32, 1 .. 2 */
@@ -39,6 +39,9 @@ struct tile {
     size_t stride_a, stride_b;         /* bytes from a row of a block to the next */
     uint32_t *const *register_d;       /* [column_blocks][row_blocks][1 or 2]; may be C's */
     const uint32_t *const *register_c; /* or NULL: zeros */
+    /* Blocks of k that have a scale in each row of A and column of B; 0: none have. */
+    int scales;
+    const float (*scale_a)[TILE_ROWS], (*scale_b)[8]; /* [scales]; one column block only */
 };
 
 struct simd {

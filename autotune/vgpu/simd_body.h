@@ -14,7 +14,16 @@
 #include "simd.h"
 
 typedef float f32x8 __attribute__((vector_size(32)));
+typedef int32_t s32x8 __attribute__((vector_size(32)));
 typedef uint32_t u32x8 __attribute__((vector_size(32)));
+typedef float f32x4 __attribute__((vector_size(16)));
+typedef uint32_t u32x4 __attribute__((vector_size(16)));
+typedef uint16_t u16x8 __attribute__((vector_size(16)));
+typedef uint16_t u16x16 __attribute__((vector_size(32)));
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
+/* in memory, anywhere */
+typedef f32x8 loose_f32x8 __attribute__((aligned(1), may_alias));
+typedef f32x4 loose_f32x4 __attribute__((aligned(1), may_alias));
 
 /* ---- numbers ---- */
 
@@ -69,7 +78,7 @@ static void lanes_from_f16(float out[32], const uint32_t h[32])
         f32x8 v;
         from_f16(&v, low + l);
         canonical_nan(&v);
-        memcpy(out + l, &v, sizeof v);
+        *(loose_f32x8 *)(out + l) = v;
     }
 }
 
@@ -77,8 +86,7 @@ static void lanes_to_f16(uint32_t out[32], const float v[32])
 {
     uint16_t low[32];
     for (int l = 0; l < 32; l += 8) {
-        f32x8 f;
-        memcpy(&f, v + l, sizeof f);
+        const f32x8 f = *(const loose_f32x8 *)(v + l);
         to_f16(low + l, &f);
     }
     for (int l = 0; l < 32; l++) out[l] = low[l];
@@ -90,51 +98,46 @@ static inline void row_f16(float *out, const void *in)
 {
     f32x8 v;
     from_f16(&v, in);
-    memcpy(out, &v, sizeof v);
+    *(loose_f32x8 *)out = v;
 }
 
 static inline void row_bf16(float *out, const void *in)
 {
-    uint16_t h[8];
-    memcpy(h, in, sizeof h);
-    uint32_t w[8];
-    for (int j = 0; j < 8; j++) w[j] = (uint32_t)h[j] << 16;
-    memcpy(out, w, sizeof w);
+    u16x8 h;
+    memcpy(&h, in, sizeof h);
+    *(loose_f32x8 *)out = (f32x8)(__builtin_convertvector(h, u32x8) << 16);
 }
 
 static inline void row_tf32(float *out, const void *in)
 {
-    uint32_t w[4];
-    memcpy(w, in, sizeof w);
-    for (int j = 0; j < 4; j++) w[j] &= 0xffffe000; /* hardware ignores the low 13 bits */
-    memcpy(out, w, sizeof w);
+    u32x4 w;
+    memcpy(&w, in, sizeof w);
+    *(loose_f32x4 *)out = (f32x4)(w & 0xffffe000); /* hardware ignores the low 13 bits */
 }
 
 /* e5m2 is the upper half of f16. */
 static inline void row_e5m2(float *out, const void *in)
 {
-    uint8_t b[16];
-    memcpy(b, in, sizeof b);
-    uint16_t h[16];
-    for (int j = 0; j < 16; j++) h[j] = (uint16_t)(b[j] << 8);
-    row_f16(out, h);
-    row_f16(out + 8, h + 8);
+    u8x16 b;
+    memcpy(&b, in, sizeof b);
+    const u16x16 h = __builtin_convertvector(b, u16x16) << 8;
+    row_f16(out, &h);
+    row_f16(out + 8, (const char *)&h + 16);
 }
 
 /* Shifted, e4m3 is an f16 with an exponent 8 too small. */
 static inline void row_e4m3(float *out, const void *in)
 {
-    uint8_t b[16];
-    memcpy(b, in, sizeof b);
-    uint16_t h[16];
-    for (int j = 0; j < 16; j++) h[j] = (uint16_t)((b[j] & 0x80) << 8 | (b[j] & 0x7f) << 7);
+    u8x16 b;
+    memcpy(&b, in, sizeof b);
+    const u16x16 wide = __builtin_convertvector(b, u16x16);
+    const u16x16 h = (wide & 0x80) << 8 | (wide & 0x7f) << 7;
     for (int part = 0; part < 16; part += 8) {
         f32x8 v;
-        from_f16(&v, h + part);
+        from_f16(&v, (const uint16_t *)&h + part);
         v *= 256;
         const u32x8 is_nan = (u32x8)(v == 480) | (u32x8)(v == -480); /* 0x7f, 0xff */
-        v = (f32x8)((u32x8)v | (is_nan & 0x7fffffff));
-        memcpy(out + part, &v, sizeof v);
+        *(loose_f32x8 *)(out + part) = (f32x8)((u32x8)v | (is_nan & 0x7fffffff));
     }
 }
 
@@ -152,11 +155,39 @@ static inline void row_u8(float *out, const void *in)
     for (int j = 0; j < 16; j++) out[j] = b[j];
 }
 
+/* Both numbers of a byte of e2m1. */
+#define E2M1_PAIRS(high)                                                                        \
+    {0.0f, high}, {0.5f, high}, {1.0f, high}, {1.5f, high}, {2.0f, high}, {3.0f, high},         \
+        {4.0f, high}, {6.0f, high}, {-0.0f, high}, {-0.5f, high}, {-1.0f, high}, {-1.5f, high}, \
+        {-2.0f, high}, {-3.0f, high}, {-4.0f, high},                                            \
+    {                                                                                           \
+        -6.0f, high                                                                             \
+    }
+static const float e2m1_pair[256][2] = {
+    E2M1_PAIRS(0.0f),  E2M1_PAIRS(0.5f),  E2M1_PAIRS(1.0f),  E2M1_PAIRS(1.5f),
+    E2M1_PAIRS(2.0f),  E2M1_PAIRS(3.0f),  E2M1_PAIRS(4.0f),  E2M1_PAIRS(6.0f),
+    E2M1_PAIRS(-0.0f), E2M1_PAIRS(-0.5f), E2M1_PAIRS(-1.0f), E2M1_PAIRS(-1.5f),
+    E2M1_PAIRS(-2.0f), E2M1_PAIRS(-3.0f), E2M1_PAIRS(-4.0f), E2M1_PAIRS(-6.0f),
+};
+
+static inline void row_e2m1(float *out, const void *in)
+{
+    const uint8_t *b = in;
+    for (int j = 0; j < 16; j++) memcpy(out + 2 * j, e2m1_pair[b[j]], sizeof e2m1_pair[0]);
+}
+
+static inline void row_e2m1_byte(float *out, const void *in)
+{
+    const uint8_t *b = in;
+    for (int j = 0; j < 16; j++) out[j] = e2m1_pair[b[j] >> 2 & 15][0];
+}
+
 typedef void row_function(float *out, const void *in);
 
 static inline __attribute__((always_inline)) void rows(row_function *row, float *out,
                                                        const char *in, size_t stride)
 {
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++) row(out + i * TILE_K, in + (size_t)i * stride);
 }
 
@@ -169,6 +200,8 @@ static void unpack(float *out, enum tensor_type type, const void *in, size_t str
     case TENSOR_TF32: rows(row_tf32, out, in, stride); break;
     case TENSOR_E4M3: rows(row_e4m3, out, in, stride); break;
     case TENSOR_E5M2: rows(row_e5m2, out, in, stride); break;
+    case TENSOR_E2M1: rows(row_e2m1, out, in, stride); break;
+    case TENSOR_E2M1_BYTE: rows(row_e2m1_byte, out, in, stride); break;
     case TENSOR_S8: rows(row_s8, out, in, stride); break;
     default: rows(row_u8, out, in, stride); break;
     }
@@ -176,7 +209,8 @@ static void unpack(float *out, enum tensor_type type, const void *in, size_t str
 
 static int piece_k(enum tensor_type type)
 {
-    return type == TENSOR_TF32 ? 4 : type == TENSOR_F16 || type == TENSOR_BF16 ? 8 : 16;
+    if (type == TENSOR_F16 || type == TENSOR_BF16) return 8;
+    return type == TENSOR_TF32 ? 4 : type == TENSOR_E2M1 ? 32 : 16;
 }
 
 static void unpack_a(float (*a)[TILE_K], const struct tile *t)
@@ -197,9 +231,10 @@ static void unpack_a(float (*a)[TILE_K], const struct tile *t)
 /* b[k][j] = in[split j][k]: 8 x 8 of rows TILE_K apart */
 static inline void transpose(f32x8 *b, const float *in)
 {
-    static const int split[8] = {SPLIT};
+    const int split[8] = {SPLIT};
     f32x8 r[8], two[8], four[8];
-    for (int j = 0; j < 8; j++) memcpy(&r[j], in + split[j] * TILE_K, sizeof r[j]);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) r[j] = *(const loose_f32x8 *)(in + split[j] * TILE_K);
 #pragma GCC unroll 4
     for (int j = 0; j < 8; j += 2) {
         two[j] = __builtin_shufflevector(r[j], r[j + 1], 0, 8, 1, 9, 4, 12, 5, 13);
@@ -232,78 +267,109 @@ static void unpack_b(f32x8 *b, const struct tile *t, int column_block)
 
 static void load(f32x8 *c, enum tensor_type type, const uint32_t *const *r)
 {
-    for (int i = 0; i < 8; i++) {
-        if (type == TENSOR_F16) {
+    if (type == TENSOR_F16) {
+        for (int i = 0; i < 8; i++) {
             from_f16(&c[i], r[0] + 4 * i);
             c[i] = __builtin_shufflevector(c[i], c[i], SPLIT);
-        } else {
-            memcpy(&c[i], r[0] + 4 * i, 16);
-            memcpy((char *)&c[i] + 16, r[1] + 4 * i, 16);
         }
+        return;
+    }
+    for (int i = 0; i < 8; i++) {
+        const f32x4 even = *(const loose_f32x4 *)(r[0] + 4 * i);
+        const f32x4 odd = *(const loose_f32x4 *)(r[1] + 4 * i);
+        c[i] = __builtin_shufflevector(even, odd, 0, 1, 2, 3, 4, 5, 6, 7);
     }
 }
 
-static void store(uint32_t *const *r, enum tensor_type type, f32x8 *d)
+static void store(uint32_t *const *r, enum tensor_type type, const f32x8 *d)
 {
-    for (int i = 0; i < 8; i++) {
-        if (type == TENSOR_F16) {
-            d[i] = __builtin_shufflevector(d[i], d[i], UNSPLIT);
-            to_f16(r[0] + 4 * i, &d[i]);
-        } else {
-            memcpy(r[0] + 4 * i, &d[i], 16);
-            memcpy(r[1] + 4 * i, (const char *)&d[i] + 16, 16);
+    if (type == TENSOR_F16) {
+        for (int i = 0; i < 8; i++) {
+            const f32x8 v = __builtin_shufflevector(d[i], d[i], UNSPLIT);
+            to_f16(r[0] + 4 * i, &v);
         }
+        return;
     }
-}
-
-static int32_t add(int32_t c, int32_t sum, int saturate)
-{
-    const int64_t d = (int64_t)c + sum;
-    if (saturate) return d > INT32_MAX ? INT32_MAX : d < INT32_MIN ? INT32_MIN : (int32_t)d;
-    return (int32_t)(uint32_t)d;
-}
-
-/* d = c + sum, both as `load` and the product leave them */
-static void finish_integers(f32x8 *d, const f32x8 *c, int saturate)
-{
     for (int i = 0; i < 8; i++) {
-        int32_t addend[8], result[8];
-        memcpy(addend, &c[i], sizeof addend);
-        for (int j = 0; j < 8; j++) result[j] = add(addend[j], (int32_t)d[i][j], saturate);
-        memcpy(&d[i], result, sizeof result);
+        *(loose_f32x4 *)(r[0] + 4 * i) = __builtin_shufflevector(d[i], d[i], 0, 1, 2, 3);
+        *(loose_f32x4 *)(r[1] + 4 * i) = __builtin_shufflevector(d[i], d[i], 4, 5, 6, 7);
     }
 }
 
-static void finish_floats(f32x8 *d, const f32x8 *c)
+/* d = c + sum in the bits of integers; `sum` is whole. */
+static void finish_integer(f32x8 *d, const f32x8 *c, int saturate)
 {
-    for (int i = 0; i < 8; i++) {
-        if (c) d[i] += c[i];
-        canonical_nan(&d[i]);
-    }
+    const u32x8 addend = (u32x8)*c, sum = (u32x8) __builtin_convertvector(*d, s32x8);
+    const u32x8 wrapped = addend + sum;
+    const u32x8 clamped = (u32x8)((s32x8)addend >> 31) ^ 0x7fffffff;
+    const u32x8 over = (u32x8)((s32x8)((addend ^ wrapped) & (sum ^ wrapped)) >> 31);
+    *d = (f32x8)(saturate ? (over & clamped) | (~over & wrapped) : wrapped);
 }
 
 /* ---- the tile ---- */
 
-/* d = 8 rows of A times 8 columns of B; eight chains of fma hide its latency */
-static void multiply(f32x8 *d, float (*a)[TILE_K], const f32x8 *b, int k)
+/* d = 8 rows of A times 8 columns of B, k from .. to; eight chains of fma hide its latency */
+static inline void multiply(f32x8 *d, float (*a)[TILE_K], const f32x8 *b, int from, int to)
 {
-    f32x8 sum[8] = {{0}};
-    for (int at = 0; at < k; at++) {
+    f32x8 sum[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) sum[i] = (f32x8){0};
+    for (int at = from; at < to; at++) {
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++) multiply_add(&sum[i], a[i][at], &b[at]);
     }
-    memcpy(d, sum, sizeof sum);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) d[i] = sum[i];
 }
 
-static void block(const struct tile *t, float (*a)[TILE_K], const f32x8 *b, int index)
+/* part times the scales of its rows (of A) and columns (of B), rounded once */
+static void scale(f32x8 *part, const float *rows_scale, const float *columns_scale)
 {
-    f32x8 c[8] = {{0}}, d[8];
-    if (t->register_c) load(c, t->c, t->register_c + index * (t->c == TENSOR_F16 ? 1 : 2));
-    multiply(d, a, b, t->pieces * piece_k(t->a));
-    if (t->d == TENSOR_S32)
-        finish_integers(d, c, t->saturate);
+    const int split[8] = {SPLIT};
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 8; j++)
+            part[i][j] = (float)((double)part[i][j] *
+                                 ((double)rows_scale[i] * (double)columns_scale[split[j]]));
+}
+
+static void multiply_scaled(f32x8 *d, const struct tile *t, float (*a)[TILE_K], const f32x8 *b,
+                            int row)
+{
+    const int k = t->pieces * piece_k(t->a) / t->scales;
+    f32x8 part[8];
+    for (int s = 0; s < t->scales; s++) {
+        multiply(s ? part : d, a, b, s * k, (s + 1) * k);
+        scale(s ? part : d, t->scale_a[s] + row, t->scale_b[s]);
+        for (int i = 0; i < 8 && s; i++) d[i] += part[i];
+    }
+}
+
+static void finish(f32x8 *d, const f32x8 *c, const struct tile *t)
+{
+    for (int i = 0; i < 8; i++) {
+        if (t->d == TENSOR_S32) {
+            finish_integer(&d[i], &c[i], t->saturate);
+        } else {
+            d[i] += c[i];
+            canonical_nan(&d[i]);
+        }
+    }
+}
+
+/* D of 8 rows, the block number i of A, and 8 columns, the block number j of B */
+static void block(const struct tile *t, float (*a)[TILE_K], const f32x8 *b, int i, int j)
+{
+    const int index = j * t->row_blocks + i;
+    f32x8 c[8], d[8];
+    if (t->scales)
+        multiply_scaled(d, t, a, b, 8 * i);
     else
-        finish_floats(d, t->register_c ? c : NULL);
+        multiply(d, a, b, 0, t->pieces * piece_k(t->a));
+    if (t->register_c)
+        load(c, t->c, t->register_c + index * (t->c == TENSOR_F16 ? 1 : 2));
+    else
+        memset(c, 0, sizeof c);
+    finish(d, c, t);
     store(t->register_d + index * (t->d == TENSOR_F16 ? 1 : 2), t->d, d);
 }
 
@@ -314,7 +380,7 @@ static void tile(const struct tile *t)
     unpack_a(a, t);
     for (int j = 0; j < t->column_blocks; j++) {
         unpack_b(b, t, j);
-        for (int i = 0; i < t->row_blocks; i++) block(t, a + 8 * i, b, j * t->row_blocks + i);
+        for (int i = 0; i < t->row_blocks; i++) block(t, a + 8 * i, b, i, j);
     }
 }
 

@@ -148,16 +148,10 @@ QK void qk_shared_load_pair(int *v, u32 at)
     v[0] = (int)w.x, v[1] = (int)w.y;
 }
 
-/* v as a T; f16 does not become infinite: what is beyond its largest becomes that. */
+/* v as a T, within its range. */
 template <class T> QK void qk_shared_put(u32 at, float v)
 {
-    if constexpr (qk_same<T, qk_f16>) {
-        u16 h;
-        asm("cvt.rn.satfinite.f16.f32 %0, %1;" : "=h"(h) : "f"(v));
-        qk_shared_store(at, h);
-    } else {
-        qk_shared_store(at, T::put(v));
-    }
+    qk_shared_store(at, T::put(T::clamp(v)));
 }
 
 /* ---- warpgroups ---- */

@@ -68,17 +68,44 @@ mma_sync = function(r)
     return true
 end,
 
--- Bytes of one tile chunk in a stage: integer sums of whole rows meet their scales at the end
--- (mma_byte.cuh, WHOLE), stages go without them.
-stage_tile_bytes = function(r)
+-- Integer sums of whole rows meet their scales at the end (mma_byte.cuh, WHOLE).
+late_scales = function(r)
     local w = r.weight
-    local late = r.act == "i8" and w.group == -1 and w.zero ~= "float"
-                 and not (w.zero == "int" and w.bits == 8)
-    return tile_bytes(w) - (late and 16 * scale_bytes(w) or 0)
+    return r.act == "i8" and w.group == -1 and w.zero ~= "float"
+           and not (w.zero == "int" and w.bits == 8)
+end,
+
+-- Bytes of one tile chunk in a stage: without scales that come late.
+stage_tile_bytes = function(r)
+    return tile_bytes(r.weight) - (late_scales(r) and 16 * scale_bytes(r.weight) or 0)
 end,
 
 -- Bytes of `rows` rows of x in a stage, and the scales of their blocks.
 x_bytes = function(r, rows)
     return rows * (r.quant == "none" and 128 or 64)
            + (r.quant == "block" and 4 * ((rows + 7) // 8 * 8) or 0)
+end,
+
+-- Eights of columns of the mma for eights of rows of x: zero points of x need one of ones.
+eights_of = function(r, eights) return eights + (r.quant == "token_zero" and 1 or 0) end,
+
+-- Registers for the sums of `tiles` x `eights` mma: over K, of the group under way (with four groups
+-- a chunk some of the next), and of x over that group where zeros meet it.
+sum_registers = function(r, tiles, eights)
+    local w = r.weight
+    local sets = late_scales(r) and 1 or chunk_groups(w) == 4 and 3 or 2
+    local of_x = w.zero == "float" or (r.act == "i8" and w.zero == "int" and w.bits == 8)
+    return 4 * eights * (sets * tiles + (of_x and 1 or 0))
+end,
+
+-- What a kernel includes, and how it says what rows of x are, in a stage and as sums.
+operand_header = function(r) return r.quant == "none" and "mma_weight.cuh" or "mma_byte.cuh" end,
+x_type = function(r, rows, threads)
+    if r.quant == "none" then return string.format("qk_rows<%s, %s>", rows, threads) end
+    return string.format("qk_code_rows<%s, %s, %s>", rows, threads,
+                         r.quant == "block" and "true" or "false")
+end,
+row_type = function(r)
+    if r.quant == "none" or r.quant == "block" then return "qk_plain_row" end
+    return "qk_row_worth<X_ZERO>"
 end,

@@ -31,7 +31,8 @@
  *
  * A row of x with zero point z is worth (code - z).  One more eight of columns, all ones, gives the
  * sums of W under the same scales, and z times them is taken off at the end.  dp4a would give them
- * too, for four slots where this mma is one. */
+ * too, for four slots where this mma is one.  Columns from K on are made 0 in both: padding of W is
+ * not 0, and to take its large products off again would cost precision where K is small. */
 #ifndef MMA_BYTE_CUH
 #define MMA_BYTE_CUH
 
@@ -223,13 +224,14 @@ struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
     /* What the gathered sums of a tile's rows g and g + 8 are worth. */
     struct worth {
         float scale[2];
-        __device__ __forceinline__ worth(const qk_weight &w, int tile, int lane)
+        __device__ __forceinline__ void load(const qk_weight &w, int tile, int lane)
         {
-            const float matrix = typename base::worth(w, tile, lane).matrix;
+            typename base::worth all;
+            all.load(w, tile, lane);
             const int first = min(tile, (w.N - 1) / QK_TILE) * QK_TILE + lane / 4;
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                scale[h] = matrix;
+                scale[h] = all.matrix;
                 if constexpr (WHOLE) scale[h] *= qk_load<SCALE>(w.scales, first + 8 * h) * UNIT;
             }
         }
@@ -329,6 +331,14 @@ template <int ROWS, int THREADS, bool BLOCKS> struct qk_code_rows {
                 if (i * THREADS + thread < SCALES)
                     qk_copy4(stage + ROWS * ROW_BYTES + (i * THREADS + thread) * 4,
                              scale[i] + chunk / 2);
+    }
+
+    /* Where 0xff, in piece i of a chunk of which `left` columns are left, a lane's codes count. */
+    QK u32 mask(int left, int i, int lane)
+    {
+        const int n = left - 16 * i - lane % 4 * 2; /* of columns 0, 1, 8, 9 */
+        return (n > 0 ? 0xffu : 0u) | (n > 1 ? 0xff00u : 0u) | (n > 8 ? 0xff0000u : 0u) |
+               (n > 9 ? 0xff000000u : 0u);
     }
 
     /* The scales of a lane's columns of eight `m` of an mma. */

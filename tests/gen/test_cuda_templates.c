@@ -6,6 +6,8 @@
  * - the arguments are as long as the C structs
  * - a linear uses the tensor cores, and those of its type (bf16 on sm_75 has none and says so in the
  *   template): 8-bit activations the integer and the 8-bit float ones, with nothing emulated
+ * - many rows on sm_90a go to warpgroup mma, 8-bit floats of any number do: of the activations' type,
+ * one for each 32 bytes of x in a stage, with a tensor map of x's rows; on sm_90 nothing does
  * - what has no layout or no meaning is refused with a reason: unlike dense types, i8 activations
  *   without a form, 8-bit floats where mma.sync has none
  *
@@ -24,7 +26,9 @@
 #include "unit.h"
 
 enum { OPCODE_HMMA = 0x23c, OPCODE_IMMA = 0x237, OPCODE_QMMA = 0x27a };
+enum { OPCODE_HGMMA = 0xdf0, OPCODE_IGMMA = 0xdf1, OPCODE_QGMMA = 0xdf3 };
 enum { REGISTERS_SM = 65536, DRIVER_SMEM = 1024 };
+#define WGMMA "cuda/gemm_sm90"
 
 struct fixture {
     struct template_set *set;
@@ -95,6 +99,26 @@ static struct request request_of(const char *name, const struct arch *arch, int 
 
 /* ---- what the compiler made of it ---- */
 
+/* A stage has 128 columns of x. */
+static void check_wgmma(const struct candidate *c, const struct cubin *cubin)
+{
+    static const struct {
+        int opcode, count;
+    } expected[ELEM_COUNT] = {
+        [ELEM_F16] = {OPCODE_HGMMA, 8},
+        [ELEM_BF16] = {OPCODE_HGMMA, 8},
+        [ELEM_I8] = {OPCODE_IGMMA, 4},
+        [ELEM_E4M3] = {OPCODE_QGMMA, 4},
+    };
+    const int act = c->request.desc.act;
+    for (int opcode = OPCODE_HGMMA; opcode <= OPCODE_QGMMA; opcode++)
+        assert_int_equal(cubin->opcode[opcode],
+                         opcode == expected[act].opcode ? expected[act].count : 0);
+    assert_in_range(c->record.map.rows, 8, 256);
+    assert_int_equal(c->record.map.rows, c->record.grid[1].div);
+    assert_int_equal(c->record.map.bytes, 128);
+}
+
 static void check_tensor_cores(const struct candidate *c, const struct cubin *cubin)
 {
     static const int opcodes[] = {OPCODE_HMMA, OPCODE_IMMA, OPCODE_QMMA};
@@ -104,6 +128,10 @@ static void check_tensor_cores(const struct candidate *c, const struct cubin *cu
                                            [ELEM_E4M3] = OPCODE_QMMA};
     const struct op_desc *d = &c->request.desc;
     if (d->op != OP_LINEAR) return;
+    if (strcmp(c->record.template_, WGMMA) == 0) {
+        check_wgmma(c, cubin);
+        return;
+    }
     const int emulated = c->request.arch->number == 75 && d->act == ELEM_BF16;
     for (int i = 0; i < 3; i++) {
         const int wanted = opcodes[i] == native[d->act] && !emulated;
@@ -146,16 +174,21 @@ static void compile_one(struct fixture *f, const struct candidate *c, const char
     f->compiled++;
 }
 
-/* The best candidate of a request, and one of the others too when `drawn`. */
-static void compile_some(struct fixture *f, const struct request *r, const char *name, int drawn)
+/* The best candidate of a request, and one of the others too when `drawn`.  Returns the template of
+ * the best, until the next call. */
+static const char *compile_some(struct fixture *f, const struct request *r, const char *name,
+                                int drawn)
 {
+    static char template[ENTRY_SYMBOL_BYTES];
     struct candidate *c = NULL;
     size_t count = 0;
     if (template_candidates(f->set, r, &c, &count) != QRT_OK)
         fail_msg("%s on %s: %s", name, r->arch->name, qrt_message());
+    memcpy(template, c[0].record.template_, sizeof template);
     compile_one(f, &c[0], name);
     if (drawn && count > 1) compile_one(f, &c[1 + random_word(&f->random) % (count - 1)], name);
     free(c);
+    return template;
 }
 
 /* ---- tests ---- */
@@ -206,6 +239,33 @@ static void test_coded_activations(void **state)
             compile_some(f, &r, coded[i], turn % 3 == 0);
         }
     }
+}
+
+/* Every kind of weight, type of activations and place of a scale; ranges as they come. */
+static void test_wgmma(void **state)
+{
+    static const char *const many[] = {
+        "linear.w4g128.f16.f16",   "linear.w4g32m.k.bf16.bf16", "linear.w3gcz.f16.f32",
+        "linear.f16.f16.bf16",     "linear.nvfp4.bf16.bf16",    "linear.w8gc.i8t.f16",
+        "linear.w4g128z.i8t.bf16", "linear.w4g32m.i8t.f16",     "linear.w8gcm.bf16.f16",
+        "linear.w4g48z.f16.f16",   "linear.e4m3g128.bf16.bf16",
+    };
+    static const char *const any[] = {"linear.e4m3gc.f32.e4m3t.bf16",
+                                      "linear.e4m3g128.f32.e4m3b.f16"};
+    struct fixture *f = *state;
+    if (!f->nvrtc) skip();
+    const struct arch *a = arch_find("sm_90a");
+    for (size_t i = 0; i < sizeof many / sizeof *many; i++) {
+        const struct request r = request_of(many[i], a, i % 2 ? 129 : 65, i % 2 ? 4096 : 128);
+        assert_string_equal(compile_some(f, &r, many[i], 0), WGMMA);
+    }
+    for (size_t i = 0; i < sizeof any / sizeof *any; i++)
+        for (int m = 1; m <= 4096; m *= 64) {
+            const struct request r = request_of(any[i], a, m, m);
+            assert_string_equal(compile_some(f, &r, any[i], 0), WGMMA);
+        }
+    const struct request plain = request_of(many[0], arch_find("sm_90"), 129, 4096);
+    assert_string_equal(compile_some(f, &plain, many[0], 0), "cuda/gemm");
 }
 
 static void test_others(void **state)
@@ -289,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_linears),
         cmocka_unit_test(test_coded_activations),
+        cmocka_unit_test(test_wgmma),
         cmocka_unit_test(test_others),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

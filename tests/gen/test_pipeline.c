@@ -308,7 +308,7 @@ static void wrong_arguments_are_refused(void **state)
     struct run run = {
         .templates = file, .store = "i", .arch = "sm_80", .names = {"add.f32"}, .m_hi = 8};
     assert_int_equal(make(&run, &r), QRT_E_COMPILE);
-    assert_non_null(strstr(qrt_message(), "takes 4 bytes of arguments"));
+    assert_non_null(strstr(qrt_message(), "takes arguments of 4, 0 bytes"));
     run.names[0] = "add.f16";
     assert_int_equal(make(&run, &r), QRT_E_COMPILE);
     assert_non_null(strstr(qrt_message(), "block gives 64 threads, __launch_bounds__ 32"));

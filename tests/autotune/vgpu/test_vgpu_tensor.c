@@ -9,6 +9,8 @@
  * - integers wrap around, or clamp with .satfinite
  * - NaN and infinities propagate, NaN as the canonical one; tf32 ignores the low 13 bits
  * - d may be c
+ * - with .block_scale each block of k counts times the scales that the selectors point at, of the
+ *   shapes, types and selectors that ptxas accepts
  * - wgmma takes A from registers or rows, starts from zero with scale_d 0, negates
  * - every kind of processor that runs here gives the same bits
  * - ldmatrix, stmatrix and movmatrix move what the ISA says, plain and .trans
@@ -23,7 +25,7 @@
 #include "numbers.h"
 #include "simd.h"
 
-enum { MOST_N = 256, MOST_K = 32, MOST_REGISTERS = 128 };
+enum { MOST_N = 256, MOST_K = 64, MOST_REGISTERS = 128 };
 
 /* ---- types ---- */
 
@@ -35,6 +37,7 @@ static int bits_of(enum tensor_type t)
     case TENSOR_TF32:
     case TENSOR_F32:
     case TENSOR_S32: return 32;
+    case TENSOR_E2M1: return 4;
     default: return 8;
     }
 }
@@ -61,6 +64,8 @@ static double decode(enum tensor_type t, uint32_t code)
     case TENSOR_TF32: return (double)float_of(code & ~0x1fffu);
     case TENSOR_E4M3: return (double)numbers_from_e4m3((uint8_t)code);
     case TENSOR_E5M2: return (double)numbers_from_e5m2((uint8_t)code);
+    case TENSOR_E2M1: return (double)numbers_from_e2m1((uint8_t)code);
+    case TENSOR_E2M1_BYTE: return (double)numbers_from_e2m1((uint8_t)(code >> 2));
     case TENSOR_S8: return (int8_t)code;
     case TENSOR_U8: return (uint8_t)code;
     case TENSOR_F32: return (double)float_of(code);
@@ -77,6 +82,8 @@ static uint32_t encode(enum tensor_type t, float v)
     case TENSOR_F32: return word_of(v);
     case TENSOR_E4M3: return numbers_to_e4m3(v, 0);
     case TENSOR_E5M2: return numbers_to_e5m2(v, 0);
+    case TENSOR_E2M1: return numbers_to_e2m1(v, 0);
+    case TENSOR_E2M1_BYTE: return (uint32_t)numbers_to_e2m1(v, 0) << 2;
     case TENSOR_S8: return (uint8_t)(int)v;
     case TENSOR_U8: return (uint8_t)(int)v;
     default: return (uint32_t)(int32_t)v;
@@ -101,6 +108,9 @@ static struct place place_a(int m, enum tensor_type t, int lane, int i)
     case 8: /* m16n8k16 has i < 8 only */
         return (struct place){i < 4 || (8 <= i && i < 12) ? group : group + 8,
                               thread * 4 + (i & 3) + (i >= 8 ? 16 : 0)};
+    case 4: /* m16n8k64 */
+        return (struct place){i < 8 || (16 <= i && i < 24) ? group : group + 8,
+                              thread * 8 + (i & 7) + (i >= 16 ? 32 : 0)};
     default: /* tf32; m16n8k4 has i < 2 only */
         return (struct place){i == 0 || i == 2 ? group : group + 8, i < 2 ? thread : thread + 4};
     }
@@ -112,6 +122,7 @@ static struct place place_b(enum tensor_type t, int lane, int i)
     switch (bits_of(t)) {
     case 16: return (struct place){thread * 2 + (i & 1) + (i >= 2 ? 8 : 0), group};
     case 8: return (struct place){thread * 4 + (i & 3) + (i >= 4 ? 16 : 0), group};
+    case 4: return (struct place){thread * 8 + (i & 7) + (i >= 8 ? 32 : 0), group};
     default: return (struct place){i == 0 ? thread : thread + 4, group};
     }
 }
@@ -256,22 +267,29 @@ static void expect_close(const struct problem *p)
 
 /* ---- mma ---- */
 
-static const enum tensor_type inputs[] = {TENSOR_F16,  TENSOR_BF16, TENSOR_TF32, TENSOR_E4M3,
-                                          TENSOR_E5M2, TENSOR_S8,   TENSOR_U8};
+static const enum tensor_type inputs[] = {TENSOR_F16,  TENSOR_BF16, TENSOR_TF32,
+                                          TENSOR_E4M3, TENSOR_E5M2, TENSOR_S8,
+                                          TENSOR_U8,   TENSOR_E2M1, TENSOR_E2M1_BYTE};
 static const enum tensor_type results[] = {TENSOR_F16, TENSOR_F32, TENSOR_S32};
-enum { INPUTS = 7, RESULTS = 3 };
+enum { INPUTS = 9, RESULTS = 3 };
+
+static int is_float_byte(enum tensor_type t)
+{
+    return t == TENSOR_E4M3 || t == TENSOR_E5M2 || t == TENSOR_E2M1_BYTE;
+}
 
 /* What ptxas 13.0 accepts: shape, D = C, A, B ("8-bit floats", "8-bit integers" in all pairs). */
 static int mma_exists(const struct tensor_mma *op)
 {
     const enum tensor_type a = op->a, b = op->b, d = op->d;
-    const int f8 = (a == TENSOR_E4M3 || a == TENSOR_E5M2) && (b == TENSOR_E4M3 || b == TENSOR_E5M2);
+    const int f8 = is_float_byte(a) && is_float_byte(b);
     const int i8 = (a == TENSOR_S8 || a == TENSOR_U8) && (b == TENSOR_S8 || b == TENSOR_U8);
+    const int byte = a == TENSOR_E2M1_BYTE || b == TENSOR_E2M1_BYTE;
     const int k = op->k, f = d == TENSOR_F16 || d == TENSOR_F32;
     if (op->c != d || op->n != 8 || (op->saturate && !i8)) return 0;
     if (i8) return d == TENSOR_S32 && (op->m == 8 ? k == 16 : op->m == 16 && (k == 16 || k == 32));
     if (op->m != 16) return 0;
-    if (f8) return f && (k == 16 || k == 32);
+    if (f8) return f && ((k == 16 && !byte) || k == 32);
     if (a != b) return 0;
     if (a == TENSOR_F16) return f && (k == 8 || k == 16);
     if (a == TENSOR_BF16) return d == TENSOR_F32 && (k == 8 || k == 16);
@@ -364,7 +382,7 @@ static void mma_of_whole_numbers_is_exact(void **state)
 {
     (void)state;
     uint64_t seed = 11;
-    assert_int_equal(for_each_mma(check_whole, &seed, 1), 2 * 2 + 2 + 2 + 4 * 2 * 2 + 2 * 3 * 4);
+    assert_int_equal(for_each_mma(check_whole, &seed, 1), 2 * 2 + 2 + 2 + (4 + 9) * 2 + 2 * 3 * 4);
 }
 
 static void check_random(const struct tensor_mma *op, void *seed)
@@ -424,7 +442,7 @@ static void integers_wrap_or_clamp(void **state)
  * no infinity, only NaN. */
 static void check_special(const struct tensor_mma *op, void *seed)
 {
-    if (op->d == TENSOR_S32) return;
+    if (op->d == TENSOR_S32 || op->a == TENSOR_E2M1_BYTE) return;
     struct problem p;
     start_mma(&p, op, whole, seed);
     for (int k = 0; k < p.k; k++)
@@ -493,6 +511,168 @@ static void d_may_be_c(void **state)
     assert_memory_equal(apart, p.d_register, sizeof apart);
 }
 
+/* ---- block scales ---- */
+
+static int scaled_exists(const struct tensor_mma *op, const struct tensor_scale *s)
+{
+    if (op->m != 16 || op->d != TENSOR_F32 || op->c != TENSOR_F32 || op->saturate) return 0;
+    if (s->byte_a > 3 || s->byte_b > 3 || s->thread_a > 1 || s->thread_b > 3) return 0;
+    if (is_float_byte(op->a) && is_float_byte(op->b))
+        return op->k == 32 && s->vector == 1 && !s->e4m3;
+    if (op->a != TENSOR_E2M1 || op->b != TENSOR_E2M1 || op->k != 64) return 0;
+    if (s->vector == 2) return !s->e4m3 && s->byte_a % 2 == 0 && s->byte_b % 2 == 0;
+    return s->vector == 4 && s->e4m3 && s->byte_a == 0 && s->byte_b == 0;
+}
+
+/* Register bytes of scales, and what they are: scales of rows (columns) and blocks of k. */
+struct scales {
+    uint32_t a_register[32], b_register[32];
+    uint8_t a[16][4], b[8][4];
+};
+
+typedef uint8_t scale_maker(uint64_t *seed);
+
+/* Powers of two so near each other that no sum of whole numbers is rounded. */
+static uint8_t near_one(uint64_t *seed) { return (uint8_t)(124 + random_word(seed) % 7); }
+static uint8_t any_e4m3(uint64_t *seed)
+{
+    const uint8_t code = (uint8_t)random_word(seed);
+    return (code & 0x7f) == 0x7f ? 0x38 : code; /* no NaN; the sign is ignored */
+}
+static uint8_t far_from_one(uint64_t *seed) { return random_word(seed) & 1 ? 127 + 55 : 127 - 55; }
+
+/* Of each four lanes two have the scales of a row and of the one 8 below, one has a column's. */
+static void put_scales(struct scales *s, const struct tensor_scale *at, scale_maker *make,
+                       uint64_t *seed)
+{
+    for (int lane = 0; lane < 32; lane++) {
+        s->a_register[lane] = (uint32_t)random_word(seed);
+        s->b_register[lane] = (uint32_t)random_word(seed);
+        for (int v = 0; v < at->vector; v++) {
+            const uint8_t of_a = make(seed), of_b = make(seed);
+            const int shift_a = 8 * (at->byte_a + v), shift_b = 8 * (at->byte_b + v);
+            if (lane % 4 / 2 == at->thread_a) {
+                s->a_register[lane] &= ~(0xffu << shift_a);
+                s->a_register[lane] |= (uint32_t)of_a << shift_a;
+                s->a[lane / 4 + lane % 2 * 8][v] = of_a;
+            }
+            if (lane % 4 == at->thread_b) {
+                s->b_register[lane] &= ~(0xffu << shift_b);
+                s->b_register[lane] |= (uint32_t)of_b << shift_b;
+                s->b[lane / 4][v] = of_b;
+            }
+        }
+    }
+}
+
+static double scale_value(const struct tensor_scale *at, uint8_t code)
+{
+    return at->e4m3 ? (double)numbers_from_e4m3(code & 0x7f) : ldexp(1, code - 127);
+}
+
+static struct sums naive_scaled(const struct problem *p, const struct scales *s,
+                                const struct tensor_scale *at, int i, int j)
+{
+    const double c = decode(p->d, p->c_code[i][j]);
+    struct sums sum = {c, fabs(c)};
+    for (int k = 0; k < p->k; k++) {
+        const int v = k * at->vector / p->k;
+        const double ab = decode(p->a, p->a_code[i][k]) * scale_value(at, s->a[i][v]) *
+                          (decode(p->b, p->b_code[k][j]) * scale_value(at, s->b[j][v]));
+        sum.d += ab;
+        sum.magnitude += fabs(ab);
+    }
+    return sum;
+}
+
+static void run_scaled(struct problem *p, const struct tensor_mma *op, const struct scales *s,
+                       const struct tensor_scale *at)
+{
+    uint32_t *d[4];
+    const uint32_t *a[4], *b[4];
+    for (int i = 0; i < 4; i++)
+        d[i] = p->d_register[i], a[i] = p->a_register[i], b[i] = p->b_register[i];
+    to_registers(p);
+    tensor_mma_scaled(op, at, d, a, b, (const uint32_t *const *)d, s->a_register, s->b_register);
+    from_registers(p);
+}
+
+static void check_scaled(const struct tensor_mma *op, const struct tensor_scale *at,
+                         scale_maker *make, double tolerance, uint64_t *seed)
+{
+    struct problem p;
+    struct scales s;
+    start_mma(&p, op, whole, seed);
+    put_scales(&s, at, make, seed);
+    run_scaled(&p, op, &s, at);
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < 8; j++) {
+            const struct sums want = naive_scaled(&p, &s, at, i, j);
+            const double got = decode(p.d, p.d_code[i][j]);
+            if (!(fabs(got - want.d) <= tolerance * want.magnitude))
+                fail_msg("d[%d][%d] is %.9g, not %.9g", i, j, got, want.d);
+        }
+}
+
+static void check_selectors(const struct tensor_mma *op, int vector, int e4m3, uint64_t *seed)
+{
+    for (int all = 0; all < 5 * 3 * 5 * 5; all++) {
+        const struct tensor_scale at = {e4m3, vector, all % 5, all / 5 % 3, all / 15 % 5, all / 75};
+        int count[4];
+        const int answer = tensor_mma_scaled_registers(op, &at, count);
+        assert_int_equal(answer, scaled_exists(op, &at) ? 0 : -1);
+        if (answer) continue;
+        assert_int_equal(count[0] * 1000 + count[1] * 100 + count[2] * 10 + count[3], 4424);
+        check_scaled(op, &at, e4m3 ? any_e4m3 : near_one, e4m3 ? 5 * 0x1p-24 : 0, seed);
+        if (!e4m3) check_scaled(op, &at, far_from_one, 3 * 0x1p-24, seed);
+    }
+}
+
+static void visit_scaled(const struct tensor_mma *op, void *seed)
+{
+    for (int vector = 0; vector <= 4; vector++)
+        for (int e4m3 = 0; e4m3 < 2; e4m3++) check_selectors(op, vector, e4m3, seed);
+}
+
+static void blocks_are_scaled(void **state)
+{
+    (void)state;
+    uint64_t seed = 21;
+    for_each_mma(visit_scaled, &seed, 0);
+}
+
+/* 2^127 times 2^-127: no step in between may overflow. */
+static void extreme_scales_cancel(void **state)
+{
+    (void)state;
+    uint64_t seed = 23;
+    const struct tensor_mma op = {16, 8, 32, TENSOR_F32, TENSOR_E4M3, TENSOR_E4M3, TENSOR_F32, 0};
+    const struct tensor_scale at = {0, 1, 0, 0, 0, 0};
+    struct problem p;
+    struct scales s;
+    start_mma(&p, &op, whole, &seed);
+    memset(s.a_register, 254, sizeof s.a_register);
+    memset(s.b_register, 0, sizeof s.b_register);
+    run_scaled(&p, &op, &s, &at);
+    expect_exact(&p, 1, 1);
+}
+
+static void a_scale_may_be_nan(void **state)
+{
+    (void)state;
+    uint64_t seed = 22;
+    const struct tensor_mma op = {16, 8, 64, TENSOR_F32, TENSOR_E2M1, TENSOR_E2M1, TENSOR_F32, 0};
+    const struct tensor_scale at = {0, 2, 0, 0, 0, 0};
+    struct problem p;
+    struct scales s;
+    start_mma(&p, &op, whole, &seed);
+    put_scales(&s, &at, near_one, &seed);
+    s.a_register[4 * 3 + 1] |= 0xff00; /* row 11, upper half of k */
+    run_scaled(&p, &op, &s, &at);
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < 8; j++) assert_int_equal(p.d_code[i][j] == 0x7fffffff, i == 11);
+}
+
 /* ---- wgmma ---- */
 
 static int wgmma_exists(const struct tensor_wgmma *op)
@@ -506,6 +686,7 @@ static int wgmma_exists(const struct tensor_wgmma *op)
                                     .c = op->d,
                                     .saturate = op->saturate};
     if (op->k * bits_of(op->a) != 256 || !mma_exists(&like)) return 0;
+    if (op->a == TENSOR_E2M1_BYTE || op->b == TENSOR_E2M1_BYTE) return 0;
     if (op->d != TENSOR_S32) return op->n >= 8 && op->n <= 256 && op->n % 8 == 0;
     if (op->negate_a || op->negate_b) return 0;
     return op->n == 8 || op->n == 24 || (op->n >= 16 && op->n <= 256 && op->n % 16 == 0);
@@ -785,6 +966,9 @@ int main(void)
         cmocka_unit_test(nan_and_infinities_propagate),
         cmocka_unit_test(tf32_ignores_low_bits),
         cmocka_unit_test(d_may_be_c),
+        cmocka_unit_test(blocks_are_scaled),
+        cmocka_unit_test(extreme_scales_cancel),
+        cmocka_unit_test(a_scale_may_be_nan),
         cmocka_unit_test(wgmma_are_those_of_ptxas),
         cmocka_unit_test(wgmma_is_right),
         cmocka_unit_test(processors_agree),
