@@ -11,7 +11,8 @@
 
 enum {
     MAX_ROWS = 32,        /* different M of a grid */
-    ATTENTION_MOST = 150, /* rows of attention and rope: ref's work grows with their square */
+    ATTENTION_MOST = 150, /* rows of attention: ref's work grows with their square */
+    SINGLE_MOST = 130,    /* rows of ops that have no tiles of rows */
     MAX_FINDINGS = 3,     /* of a kernel, before its other cases are left out */
     SPLIT_TRIED = 3,      /* for kernels that leave the split to the runtime */
 };
@@ -29,6 +30,8 @@ struct checker {
     struct qrt_device *device;
     qrt_device *ref;
     enum check_effort effort;
+    check_observer observer; /* or NULL */
+    void *observer_user;
 };
 
 qrt_status check_open(struct qrt_device *device, enum check_effort effort, struct checker **out)
@@ -51,6 +54,12 @@ void check_close(struct checker *c)
     if (!c) return;
     qrt_device_close(c->ref);
     free(c);
+}
+
+void check_observe(struct checker *c, check_observer observer, void *user)
+{
+    c->observer = observer;
+    c->observer_user = user;
 }
 
 /* ---- the report ---- */
@@ -76,17 +85,23 @@ void check_report_free(struct check_report *r)
 
 /* ---- the grid of a kernel ---- */
 
-/* The M to try, ascending: both ends of the range, and what lies around the edges of tiles. */
+/* The M to try, ascending: both ends of the range, and what lies around the edges of tiles; fewer for
+ * ops whose rows do not share tiles. */
 static int rows_to_try(const struct entry_record *r, int most, int rows[MAX_ROWS])
 {
-    static const int edges[] = {1,  2,  3,  4,  5,  6,  7,  8,   9,   15,  16,
+    static const int tiles[] = {1,  2,  3,  4,  5,  6,  7,  8,   9,   15,  16,
                                 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 257};
-    const int quadratic = r->desc.op == OP_ATTENTION || r->desc.op == OP_ROPE;
+    static const int single[] = {1, 2, 3, 5, 8, 33, 100};
+    const int is_tiled = r->desc.op == OP_LINEAR || r->desc.op == OP_ATTENTION;
+    const int *edges = is_tiled ? tiles : single;
+    const size_t edge_count =
+        is_tiled ? sizeof tiles / sizeof *tiles : sizeof single / sizeof *single;
     int hi = r->m_hi < most ? r->m_hi : most, count = 0;
-    if (quadratic && hi > ATTENTION_MOST) hi = ATTENTION_MOST;
+    if (r->desc.op == OP_ATTENTION && hi > ATTENTION_MOST) hi = ATTENTION_MOST;
+    if (!is_tiled && hi > SINGLE_MOST) hi = SINGLE_MOST;
     if (hi < r->m_lo) hi = r->m_lo;
     rows[count++] = r->m_lo;
-    for (size_t i = 0; i < sizeof edges / sizeof *edges; i++)
+    for (size_t i = 0; i < edge_count; i++)
         if (edges[i] > r->m_lo && edges[i] < hi) rows[count++] = edges[i];
     if (hi > r->m_lo) rows[count++] = hi;
     return count;
@@ -127,7 +142,11 @@ static qrt_status run_case(struct run *run, const struct check_case *c, const st
     TRY(trial_run(t, run->c->device, run->k, run->c->ref, &wrong, text));
     run->report->cases++;
     if (!wrong && before->buffer_count > 0) wrong = trial_rows_differ(before, t, text);
-    return wrong ? add_finding(run, t, text) : QRT_OK;
+    if (wrong) TRY(add_finding(run, t, text));
+    const struct checker *checker = run->c;
+    const int seen =
+        checker->observer && checker->observer(checker->observer_user, text, sizeof text);
+    return seen ? add_finding(run, t, text) : QRT_OK;
 }
 
 /* All M of one shape, split and kind of input, each beside the one before. */
@@ -170,6 +189,16 @@ static void name_kernel(const struct entry_record *r, char name[CHECK_KERNEL_BYT
     op_desc_name(&r->desc, request);
     snprintf(name, CHECK_KERNEL_BYTES, "%s m %d..%d %s [%.90s]", request, r->m_lo, r->m_hi, r->arch,
              r->tune);
+}
+
+qrt_status check_fail(struct check_report *report, const struct entry *e, const char *where,
+                      const char *text)
+{
+    char kernel[CHECK_KERNEL_BYTES];
+    name_kernel(&e->record, kernel);
+    report->checked++;
+    report->failed++;
+    return check_report_add(report, kernel, where, text);
 }
 
 qrt_status check_entry(struct checker *c, const struct entry *e, struct check_report *report)

@@ -29,7 +29,8 @@ static int context_of(const struct check_case *c)
 
 /* ---- caches ---- */
 
-/* The cache [kv_heads, context, head]: what lies at and behind `first` is large, to be seen. */
+/* The cache [kv_heads, context, head]: what lies at and behind `first` is NaN, so that a product with
+ * 0 gives it away; of i8, where there is none, the scale is. */
 static void add_cache(struct trial *t, const struct check_case *c, size_t slot, int kv_heads,
                       int first)
 {
@@ -39,10 +40,10 @@ static void add_cache(struct trial *t, const struct check_case *c, size_t slot, 
     void *contents = check_in(t, c, slot, e, is_coded(&t->desc) && !c->exact ? 100 : 1);
     for (int64_t i = 0; contents && i < e.rows * e.width; i++)
         if (i / e.width % context >= first)
-            elem_set(type, contents, i, type == ELEM_I8 ? 127 : 1e4f);
+            elem_set(type, contents, i, type == ELEM_I8 ? 127 : NAN);
 }
 
-/* Scales of a coded cache: powers of two where exact, large behind `first`, zero now and then. */
+/* Scales of a coded cache: powers of two where exact, NaN behind `first`, zero now and then. */
 static void add_scales(struct trial *t, const struct check_case *c, size_t slot, int kv_heads,
                        int first)
 {
@@ -54,7 +55,7 @@ static void add_scales(struct trial *t, const struct check_case *c, size_t slot,
         scale[i] =
             c->exact ? ldexpf(1, -check_int(&random, 0, 2)) : (1.5f + check_unit(&random)) / 150;
         if (!c->exact && i % 11 == 10) scale[i] = 0;
-        if (i % context >= first) scale[i] = 1e4f;
+        if (i % context >= first) scale[i] = NAN;
     }
 }
 

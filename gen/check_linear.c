@@ -105,6 +105,7 @@ static void add_row_scales(struct trial *t, const struct check_case *c)
         scale[i / width * lds + i % width] =
             c->exact ? ldexpf(1, -check_int(&random, 0, 1)) : (1.5f + check_unit(&random)) / most;
     if (t->desc.quant != QUANT_TOKEN_ZERO) return;
+    random = check_seed(t, c);
     int *zero = trial_in(t, TRIAL_SLOT(linear, x_zero), e);
     for (int64_t m = 0; zero && m < rows; m++)
         zero[m * lds] = c->exact ? check_int(&random, -3, 3) : check_int(&random, -128, 127);

@@ -106,15 +106,21 @@ static void make_key(const struct pipeline *p, struct job *job)
     key_end(&k, job->key);
 }
 
+/* The first bytes of a key are as good as random. */
+static int is_of_part(const struct pipeline_options *o, const uint8_t key[ENTRY_KEY_BYTES])
+{
+    return o->parts < 2 || (key[0] << 16 | key[1] << 8 | key[2]) % o->parts == o->part;
+}
+
 /* Requests may ask for the same kernel twice: the first one stays. */
-static void drop_repeated(struct jobs *jobs)
+static void drop_unwanted(const struct pipeline *p, struct jobs *jobs)
 {
     size_t kept = 0;
     for (size_t i = 0; i < jobs->count; i++) {
         size_t j = 0;
         while (j < kept && memcmp(jobs->items[j].key, jobs->items[i].key, ENTRY_KEY_BYTES) != 0)
             j++;
-        if (j < kept)
+        if (j < kept || !is_of_part(&p->options, jobs->items[i].key))
             unit_free(&jobs->items[i].unit);
         else
             jobs->items[kept++] = jobs->items[i];
@@ -412,7 +418,7 @@ static qrt_status make_round(struct pipeline *p, const struct request *requests,
         if (rejected->count > 0) TRY(keep_request(before, jobs, i, &kept));
         if (!kept) TRY(plan_request(p, jobs, i, &requests[i], rejected));
     }
-    drop_repeated(jobs);
+    drop_unwanted(p, jobs);
     run_pool(p, jobs);
     remember_compiled(before, jobs);
     return first_failure(jobs);

@@ -14,14 +14,15 @@
  *   grid     = function(r, p)  {"N/64", "M/8", "split"}: dims of op.h over a number; CUDA
  *   block    = function(r, p)  threads, or {x, y, z}; CUDA
  *   smem     = function(r, p)  bytes of dynamic shared memory; CUDA; default 0
- *   split    = function(r, p)  split-K it asks for, 0: the runtime's choice; default 1
+ *   split    = function(r, p)  parts it asks for (of K; attention: of the context), 0: the
+ *                              runtime's choice; default 1
  *   map      = function(r, p)  {rows = , bytes = }: the box of a tensor map of x (entry.h) that is
  *                              the kernel's second argument; CUDA, linear; default none
  * Other fields are the template's own helpers, seen by all of the above and by the body.  A field is
  * said once, in the head or in the file it uses.
  *
  * r: r.op r.act r.out (as in struct op_desc, enums as lower-case strings: r.act == "f16"),
- *   r.kind of rope and glu ("halves", "silu"), r.kv and r.head of rope and attention,
+ *   r.kind of rope and glu ("halves", "silu"), r.kv of rope and attention, r.head of these and combine,
  *   r.weight of linear and embed = { code = "int"|"f32"|"f16"|"bf16", bits, dense (boolean),
  *     scale = "f16"|"bf16"|"f32"|"k", zero = "none"|"int"|"float", group (-1: row) },
  *   r.arch = { name, kind = "sm"|"x86", number, exact (boolean), smem, smem_sm, max_regs,

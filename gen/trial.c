@@ -166,16 +166,20 @@ static int changed_elsewhere(const struct trial_buffer *b, char text[CHECK_TEXT_
     return 1;
 }
 
+/* Of what ref left there; NaN, which marks what an op is not to touch, does not count. */
 static double rms_of(const struct trial_buffer *b)
 {
     const struct extent *e = &b->extent;
     double squares = 0;
+    int64_t count = 0;
     for (int64_t r = 0; r < e->rows; r++)
         for (int64_t c = 0; c < e->width; c++) {
             const double v = elem_get(e->type, b->by_ref + TRIAL_GUARD_BYTES, r * e->ld + c);
+            if (isnan(v)) continue;
             squares += v * v;
+            count++;
         }
-    return sqrt(squares / (double)(e->rows * e->width));
+    return count > 0 ? sqrt(squares / (double)count) : 0;
 }
 
 /* Equal, both NaN, or near enough; below 1e-30 a bounded result is as good as zero. */

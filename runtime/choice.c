@@ -8,9 +8,10 @@
 #include "rt.h"
 
 enum {
-    MAX_SPLIT = 8,         /* parts of K that the runtime asks for on its own */
-    MIN_SPLIT_K = 512,     /* a part is not shorter */
-    NAME_LIST_BYTES = 300, /* of a message about missing kernels */
+    MAX_SPLIT_K = 8,           /* parts of K that the runtime asks for on its own */
+    MIN_SPLIT_K = 512,         /* a part is not shorter */
+    MIN_SPLIT_POSITIONS = 256, /* of a context */
+    NAME_LIST_BYTES = 300,     /* of a message about missing kernels */
 };
 
 int choice_is_ref(const struct qrt_device *d) { return d->ops == &ref_device; }
@@ -150,24 +151,15 @@ static qrt_status find_ranges(const struct qrt_device *d, const struct op_desc *
     return QRT_OK;
 }
 
-static void find_helpers(const struct plan *plan, struct choices *c)
-{
-    for (int type = 0; type < ELEM_COUNT; type++) {
-        const struct op_desc reduce = {.op = OP_REDUCE, .out = (uint8_t)type};
-        c->reduce[type] = plan_find(plan, &reduce);
-    }
-    const struct op_desc sample = {.op = OP_SAMPLE};
-    c->sample = plan_find(plan, &sample);
-}
-
 qrt_status choice_make(const struct qrt_device *d, const struct qrt_model *m,
                        const struct plan *plan, int max_m, struct choices *out)
 {
     void *table;
     TRY(check_kernels(d, m, plan, max_m));
     TRY(rt_alloc(d->rt, (size_t)plan->request_count * sizeof(struct choice), &table));
-    struct choices c = {.by_request = table, .count = plan->request_count};
-    find_helpers(plan, &c);
+    const struct op_desc sample = {.op = OP_SAMPLE};
+    struct choices c = {
+        .by_request = table, .count = plan->request_count, .sample = plan_find(plan, &sample)};
     for (int i = 0; i < c.count; i++) {
         const qrt_status status = find_ranges(d, &plan->requests[i], max_m, &c.by_request[i]);
         if (status == QRT_OK) continue;
@@ -193,26 +185,39 @@ const struct kernel *choice_kernel(const struct choices *c, int request, int M)
     return of->ranges[i].kernel;
 }
 
-/* ---- split-K ---- */
+/* ---- splits ---- */
 
+/* Blocks of a launch that is not split. */
 static int64_t blocks_of(const struct kernel *k, const union op_args *args)
 {
     int64_t blocks = 1;
     for (int i = 0; i < 3; i++) {
-        const int64_t size = op_dim(OP_LINEAR, args, (enum dim)k->record.grid[i].dim);
-        blocks *= (size + k->record.grid[i].div - 1) / k->record.grid[i].div;
+        const struct entry_grid *grid = &k->record.grid[i];
+        if (grid->dim == DIM_SPLIT) continue;
+        const int64_t size = op_dim((enum op)k->record.desc.op, args, (enum dim)grid->dim);
+        blocks *= (size + grid->div - 1) / grid->div;
     }
     return blocks;
+}
+
+/* Parts that are still worth a block each. */
+static int64_t most_parts(enum op op, const union op_args *args)
+{
+    if (op == OP_LINEAR) {
+        const int parts = args->linear.w.K / MIN_SPLIT_K;
+        return parts < MAX_SPLIT_K ? parts : MAX_SPLIT_K;
+    }
+    const struct qk_attention *a = &args->attention;
+    const int seen = a->window > 0 && a->window < a->context ? a->window : a->context;
+    return seen / MIN_SPLIT_POSITIONS;
 }
 
 int choice_split(const struct qrt_device *d, const struct kernel *k, const union op_args *args)
 {
     if (!k || d->arch.kind != ARCH_SM) return 1;
     if (k->record.split > 0) return k->record.split;
-    union op_args whole = *args;
-    whole.linear.split = 1;
-    const int64_t blocks = blocks_of(k, &whole), wanted = 2 * d->info.processors;
-    int64_t split = (wanted + blocks - 1) / blocks;
-    if (split > args->linear.w.K / MIN_SPLIT_K) split = args->linear.w.K / MIN_SPLIT_K;
-    return split < 1 ? 1 : split > MAX_SPLIT ? MAX_SPLIT : (int)split;
+    const int64_t blocks = blocks_of(k, args), wanted = 2 * d->info.processors;
+    const int64_t split = (wanted + blocks - 1) / blocks;
+    const int64_t most = most_parts((enum op)k->record.desc.op, args);
+    return split < most ? (int)split : most > 1 ? (int)most : 1;
 }

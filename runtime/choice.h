@@ -25,7 +25,7 @@ struct choice {
 struct choices {
     struct choice *by_request;
     int count;
-    int reduce[ELEM_COUNT], sample; /* requests; -1: the plan has none */
+    int sample; /* request */
 };
 
 /* ref needs no kernels. */
@@ -48,8 +48,8 @@ void choice_free(struct qrt *rt, struct choices *c);
 /* The kernel of a request at M rows. */
 const struct kernel *choice_kernel(const struct choices *c, int request, int M);
 
-/* Parts of K that the linear in *args is computed in by kernel k: as its record says, or enough to
- * fill the GPU. */
+/* Parts of K of a linear, or of the context of an attention, in which kernel k computes what is in
+ * *args: as its record says, or enough to fill the GPU.  Does not depend on the position. */
 int choice_split(const struct qrt_device *d, const struct kernel *k, const union op_args *args);
 
 #endif

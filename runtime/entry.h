@@ -49,12 +49,13 @@ struct entry_record {
     char template_[ENTRY_SYMBOL_BYTES]; /* "cuda/gemm" */
     char tune[ENTRY_TEXT_BYTES];        /* the tune point as text, "bm=64 bn=128 stages=4" */
     int32_t m_lo, m_hi;                 /* rows it was made for, inclusive */
-    int32_t split;             /* linear on CUDA: parts of K it wants, >= 1; 0: runtime's choice */
-    int32_t rank;              /* among equals the runtime takes the smallest */
-    struct entry_grid grid[3]; /* CUDA */
-    uint32_t block[3];         /* CUDA: threads */
-    uint32_t smem_bytes;       /* CUDA: dynamic shared memory */
-    struct entry_map map;      /* CUDA */
+    int32_t split; /* CUDA: parts of K (linear), of the context (attention) it wants, >= 1; 0:
+                      runtime's choice */
+    int32_t rank;  /* among equals the runtime takes the smallest */
+    struct entry_grid grid[3];                     /* CUDA */
+    uint32_t block[3];                             /* CUDA: threads */
+    uint32_t smem_bytes;                           /* CUDA: dynamic shared memory */
+    struct entry_map map;                          /* CUDA */
     uint32_t smem_static_bytes, regs, stack_bytes; /* as the compiler reported */
 };
 

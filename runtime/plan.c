@@ -47,10 +47,12 @@ static int request(struct plan *p, const struct op_desc *desc)
     return p->request_count++;
 }
 
-static void add_step(struct planner *pl, const struct qm_op *op, const struct op_desc *desc)
+static struct plan_step *add_step(struct planner *pl, const struct qm_op *op,
+                                  const struct op_desc *desc)
 {
-    pl->plan->steps[pl->plan->step_count++] =
-        (struct plan_step){.op = op, .request = request(pl->plan, desc)};
+    struct plan_step *step = &pl->plan->steps[pl->plan->step_count++];
+    *step = (struct plan_step){.op = op, .request = request(pl->plan, desc), .sum = -1};
+    return step;
 }
 
 static uint8_t type_of(const struct planner *pl, uint32_t buffer)
@@ -102,10 +104,17 @@ static void plan_linear(struct planner *pl, const struct qm_op *op)
         pl->quantized = op->in[0];
         d.act = ELEM_I8;
     }
-    add_step(pl, op, &d);
-    if (!t->splits) return;
+    struct plan_step *step = add_step(pl, op, &d);
     const struct op_desc reduce = {.op = OP_REDUCE, .out = d.out};
-    request(pl->plan, &reduce);
+    if (t->splits) step->sum = request(pl->plan, &reduce);
+}
+
+static void plan_attention(struct planner *pl, const struct qm_op *op)
+{
+    const struct op_desc d = desc_of(pl, op);
+    struct plan_step *step = add_step(pl, op, &d);
+    const struct op_desc combine = {.op = OP_COMBINE, .act = d.act, .head = d.head};
+    if (pl->target->splits) step->sum = request(pl->plan, &combine);
 }
 
 static void plan_op(struct planner *pl, size_t i)
@@ -115,6 +124,8 @@ static void plan_op(struct planner *pl, size_t i)
     if (i > 0 && (op->layer != op[-1].layer || op->last != op[-1].last)) pl->quantized = QM_NONE;
     if (op->op == OP_LINEAR) {
         plan_linear(pl, op);
+    } else if (op->op == OP_ATTENTION) {
+        plan_attention(pl, op);
     } else {
         const struct op_desc d = desc_of(pl, op);
         add_step(pl, op, &d);
@@ -127,7 +138,8 @@ qrt_status plan_make(const struct qrt_model *m, const struct plan_target *target
 {
     struct plan p = {.rt = m->rt};
     struct planner pl = {.m = m, .target = target, .plan = &p, .quantized = QM_NONE};
-    const size_t most = 2 * m->op_count + 2; /* an op may bring a quantize or a reduce; sample */
+    const size_t most =
+        2 * m->op_count + 2; /* an op may bring a quantize, reduce, combine; sample */
     void *steps, *requests;
     TRY(rt_alloc(m->rt, most * sizeof *p.steps, &steps));
     p.steps = steps;

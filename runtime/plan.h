@@ -11,16 +11,18 @@
 
 struct plan_target {
     enum elem_type act, kv; /* of QM_ACT buffers and of the KV cache */
-    int splits; /* linear kernels may split K: a reduce is wanted for each output type */
+    int splits; /* linear kernels may split K, attention kernels the context: for each there is
+                   an op wanted that adds up the parts */
     /* Whether linear with this weight takes activations quantized to int8; NULL: never. */
     int (*takes_i8)(const void *user, const struct scheme *weight);
     const void *user;
 };
 
-/* One launch (a split linear: two). */
+/* One launch; of a linear or an attention that is split: two. */
 struct plan_step {
     const struct qm_op *op; /* of the program; of a quantize step: the linear behind it */
     int request;            /* index into requests */
+    int sum; /* the request that adds up parts, a reduce or a combine; -1: never split */
 };
 
 struct plan {

@@ -178,22 +178,51 @@ static qrt_status launch(const struct qrt_session *s, int request, int M, const 
                                   &s->plan.requests[request], args);
 }
 
+static int split_of(const struct qrt_session *s, int request, int M, const union op_args *args)
+{
+    return choice_split(s->device, choice_kernel(&s->choices, request, M), args);
+}
+
 /* A linear whose K is cut into parts writes partial sums, which a reduce adds up. */
-static qrt_status launch_linear(const struct qrt_session *s, int request, union op_args *args)
+static qrt_status launch_linear(const struct qrt_session *s, const struct plan_step *step,
+                                union op_args *args)
 {
     struct qk_linear *a = &args->linear;
-    const struct kernel *k = choice_kernel(&s->choices, request, a->M);
-    a->split = choice_split(s->device, k, args);
-    if (a->split == 1) return launch(s, request, a->M, args);
+    a->split = split_of(s, step->request, a->M, args);
+    if (a->split == 1) return launch(s, step->request, a->M, args);
     a->partial = s->scratch.partial;
-    TRY(launch(s, request, a->M, args));
+    TRY(launch(s, step->request, a->M, args));
     const union op_args sum = {.reduce = {.partial = a->partial,
                                           .y = a->y,
                                           .ldy = a->ldy,
                                           .M = a->M,
                                           .N = a->w.N,
                                           .split = a->split}};
-    return launch(s, s->choices.reduce[s->plan.requests[request].out], a->M, &sum);
+    return launch(s, step->sum, a->M, &sum);
+}
+
+/* The same of a context. */
+static qrt_status launch_attention(const struct qrt_session *s, const struct plan_step *step,
+                                   union op_args *args)
+{
+    struct qk_attention *a = &args->attention;
+    a->split = split_of(s, step->request, a->M, args);
+    if (a->split == 1) return launch(s, step->request, a->M, args);
+    const int64_t rows = (int64_t)a->split * a->M * a->heads;
+    a->part = s->scratch.partial;
+    a->part_top = a->part + rows * a->head;
+    a->part_sum = a->part_top + rows;
+    TRY(launch(s, step->request, a->M, args));
+    const union op_args sum = {.combine = {.part = a->part,
+                                           .part_top = a->part_top,
+                                           .part_sum = a->part_sum,
+                                           .y = a->y,
+                                           .ldy = a->ldy,
+                                           .M = a->M,
+                                           .heads = a->heads,
+                                           .head = a->head,
+                                           .split = a->split}};
+    return launch(s, step->sum, a->M, &sum);
 }
 
 static qrt_status run_step(const struct qrt_session *s, const struct plan_step *step,
@@ -206,7 +235,8 @@ static qrt_status run_step(const struct qrt_session *s, const struct plan_step *
     union op_args args;
     memset(&args, 0, sizeof args);
     bind[b.desc->op](&b, &args);
-    if (b.desc->op == OP_LINEAR) return launch_linear(s, step->request, &args);
+    if (b.desc->op == OP_LINEAR) return launch_linear(s, step, &args);
+    if (b.desc->op == OP_ATTENTION) return launch_attention(s, step, &args);
     return launch(s, step->request, rows->count, &args);
 }
 

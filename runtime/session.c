@@ -108,20 +108,36 @@ static qrt_status take_quantized(struct qrt_session *s, size_t widest)
     return QRT_OK;
 }
 
-/* f32 values of the largest split-K scratch of a linear over all M. */
+/* The sizes of a step that may be split; f32 values that a part takes for each row. */
+static size_t split_sizes(const struct qrt_session *s, const struct plan_step *step, int M,
+                          union op_args *args)
+{
+    const struct qm_op *op = step->op;
+    memset(args, 0, sizeof *args);
+    if (op->op == OP_LINEAR) {
+        const struct qm_tensor *t = &s->model->tensors[op->tensor];
+        args->linear = (struct qk_linear){.w = {.N = (int)t->N, .K = (int)t->K}, .M = M};
+        return (size_t)t->N;
+    }
+    args->attention = (struct qk_attention){.M = M,
+                                            .heads = op->heads,
+                                            .kv_heads = op->kv_heads,
+                                            .head = op->head,
+                                            .context = s->context,
+                                            .window = op->window};
+    return (size_t)op->heads * ((size_t)op->head + 2); /* sums, and each row's top and sum */
+}
+
+/* f32 values of a step's largest parts over all M. */
 static size_t partial_floats(const struct qrt_session *s, const struct plan_step *step)
 {
-    const struct qm_tensor *t = &s->model->tensors[step->op->tensor];
-    union op_args args;
-    memset(&args, 0, sizeof args);
-    args.linear.w.N = (int)t->N;
-    args.linear.w.K = (int)t->K;
     size_t most = 0;
     for (int M = 1; M <= s->max_m; M++) {
-        args.linear.M = M;
+        union op_args args;
+        const size_t row = split_sizes(s, step, M, &args);
         const int split =
             choice_split(s->device, choice_kernel(&s->choices, step->request, M), &args);
-        const size_t floats = (size_t)split * (size_t)M * (size_t)t->N;
+        const size_t floats = (size_t)split * (size_t)M * row;
         if (split > 1 && floats > most) most = floats;
     }
     return most;
@@ -139,7 +155,7 @@ static qrt_status take_scratch(struct qrt_session *s)
                 (size_t)round_up(s->buffers[step->op->in[0]].width, QUANTIZE_BLOCK);
             if (width > widest) widest = width;
         }
-        if (desc->op != OP_LINEAR || !s->target.splits) continue;
+        if (step->sum < 0) continue;
         const size_t floats = partial_floats(s, step);
         if (floats > partial) partial = floats;
     }

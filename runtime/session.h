@@ -22,7 +22,7 @@ struct layer_cache {
 /* Memory that only one step at a time uses. */
 struct session_scratch {
     void *code, *scale, *sum; /* quantized activations [max_m, round_up(K, 32)] of the widest K */
-    float *partial;           /* split-K parts of the largest linear */
+    float *partial;           /* parts of the largest linear or attention that is split */
 };
 
 struct qrt_session {

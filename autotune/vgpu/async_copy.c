@@ -85,6 +85,7 @@ void shared_copy_wait(struct shared *s, int warp, uint32_t lanes, int groups_lef
         c->landed[copy->lane] = a.epoch;
     }
     c->count = kept;
+    s->clock.warp[warp].released |= s->clock.exact; /* `landed` may be told to an mbarrier later */
 }
 
 void copies_land_on(struct shared *s, const struct barrier *b, const struct deferred *d)

@@ -56,6 +56,14 @@ struct vgpu_counts {
     uint64_t async_bytes; /* by cp.async and bulk copies */
     uint64_t barriers;
 };
+/* sum += more */
+static inline void vgpu_counts_add(struct vgpu_counts *sum, const struct vgpu_counts *more)
+{
+    uint64_t *to = (uint64_t *)sum; /* nothing but uint64_t in it */
+    const uint64_t *from = (const uint64_t *)more;
+    for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) to[i] += from[i];
+}
+
 enum vgpu_class {
     VGPU_INTEGER, VGPU_FLOAT, VGPU_MOVE, VGPU_CONTROL, VGPU_GLOBAL, VGPU_SHARED, VGPU_TENSOR, VGPU_SYNC
 };

@@ -17,6 +17,7 @@
  *     narrower, integer zero          ((q | 0x80) - z) ^ 0x80 = q - z: no borrow leaves its byte
  *     narrower, float minimum         q
  *     8-bit floats                    the code
+ *     looked up                       IQ4 and E2M1 in halves are integers: byte permutations
  * Where the zero point does not fit (8 bits less an integer zero) or is a float, it meets the sum of
  * the group's activations, which one more mma with a matrix of ones gives:
  *     w = s b + m,  b the byte        y += s (sum b x) + m (sum x)
@@ -30,7 +31,8 @@
  *
  * A row of x with zero point z is worth (code - z).  One more eight of columns, all ones, gives the
  * sums of W under the same scales, and z times them is taken off at the end.  dp4a would give them
- * too, for four slots where this mma is one. */
+ * too, for four slots where this mma is one.  Columns from K on are made 0 in both: padding of W is
+ * not 0, and to take its large products off again would cost precision where K is small. */
 #ifndef MMA_BYTE_CUH
 #define MMA_BYTE_CUH
 
@@ -86,19 +88,54 @@ template <int W> QK void qk_mma_bytes(qk_e4m3, float *d, const u32 *a, const u32
 
 /* ---- weights ---- */
 
+/* Codes that stand for integers: of IQ4 themselves, of E2M1 halves. */
+template <int CODE> struct qk_integers {
+    static constexpr float UNIT = CODE == QK_CODE_E2M1 ? 0.5f : 1.0f;
+
+    static constexpr u32 four(int first)
+    {
+        constexpr int iq4[QK_VALUES] = {QK_IQ4_VALUES}, halves[QK_VALUES] = {QK_E2M1_HALVES};
+        u32 bytes = 0;
+        for (int i = 0; i < 4; i++)
+            bytes |= (u32)((CODE == QK_CODE_E2M1 ? halves : iq4)[first + i] & 0xff) << 8 * i;
+        return bytes;
+    }
+
+    /* Bytes of row g (h = 0) or g + 8 (1) in a step, from its word of the plane, whose nibbles are
+     * columns k, k, k + 8, k + 8, k + 1, k + 1, k + 9, k + 9 of the two rows in turn. */
+    QK u32 bytes(u32 word, int h)
+    {
+        const u32 low = word & 0x77777777u;
+        const u32 half = qk_and_or(word >> 1, 0x44444444u, 0x32103210u);
+        return __byte_perm(look_up(low, half), look_up(low >> 16, half >> 16), h ? 0x7351 : 0x6240);
+    }
+
+  private:
+    /* Four codes: of each the lower three bits are a nibble of `low`, the fourth one chooses between
+     * bytes i and i + 4 in nibble i of `half`. */
+    QK u32 look_up(u32 low, u32 half)
+    {
+        constexpr u32 a = four(0), b = four(4), c = four(8), d = four(12);
+        return __byte_perm(__byte_perm(a, b, low), __byte_perm(c, d, low), half);
+    }
+};
+
 /* BITS 2..8 and ACT qk_i8, or 8 and qk_e4m3.  The rest as in qk_packed, whose copies to a stage this
  * takes as they are. */
-template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_bytes
-    : qk_packed<BITS, GROUP, SCALE, ZERO, ACT> {
-    using base = qk_packed<BITS, GROUP, SCALE, ZERO, ACT>;
+template <int BITS, int GROUP, class SCALE, int ZERO, class ACT, int CODE = QK_CODE_INT>
+struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
+    using base = qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE>;
     using codes = typename base::codes;
+    using integers = qk_integers<CODE>;
 
     static constexpr bool FLOATS = qk_same<ACT, qk_e4m3>;
+    static constexpr bool LOOKED_UP = CODE == QK_CODE_IQ4 || CODE == QK_CODE_E2M1;
     static constexpr bool LESS_ZERO = ZERO == QK_ZERO_INT && BITS < 8; /* bytes are q - z */
     static constexpr bool SUMS = ZERO == QK_ZERO_FLOAT || (ZERO == QK_ZERO_INT && BITS == 8);
     static constexpr bool WHOLE = base::LATE_SCALES; /* sums gather over all of K */
-    static constexpr int LEFT = !FLOATS && ZERO == QK_ZERO_NONE ? 8 - BITS : 0;
-    static constexpr u32 SIGN = FLOATS || (ZERO == QK_ZERO_FLOAT && BITS < 8) ? 0u : 0x80808080u;
+    static constexpr int LEFT = CODE == QK_CODE_INT && ZERO == QK_ZERO_NONE ? 8 - BITS : 0;
+    static constexpr float UNIT = LOOKED_UP ? integers::UNIT : 1.0f / (1 << LEFT); /* of a byte */
+    static constexpr u32 SIGN = ZERO == QK_ZERO_FLOAT && BITS < 8 ? 0u : 0x80808080u;
 
     static constexpr int PIECES = 4;                     /* of 16 bytes in a chunk of x */
     static constexpr int WORDS = base::GROUP_STEPS == 1 ? 1 : 2; /* of B, 16 columns, in an mma */
@@ -121,7 +158,7 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_bytes
                 if constexpr (WHOLE) continue;
                 scale[h] = side.scale();
                 if constexpr (SUMS) minimum[h] = minimum_of(side, scale[h]);
-                scale[h] *= 1.0f / (1 << LEFT);
+                scale[h] *= UNIT;
             }
         }
 
@@ -187,38 +224,43 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_bytes
     /* What the gathered sums of a tile's rows g and g + 8 are worth. */
     struct worth {
         float scale[2];
-        __device__ __forceinline__ worth(const qk_weight &w, int tile, int lane)
+        __device__ __forceinline__ void load(const qk_weight &w, int tile, int lane)
         {
-            if constexpr (!WHOLE) return;
+            typename base::worth all;
+            all.load(w, tile, lane);
             const int first = min(tile, (w.N - 1) / QK_TILE) * QK_TILE + lane / 4;
 #pragma unroll
-            for (int h = 0; h < 2; h++)
-                scale[h] = qk_load<SCALE>(w.scales, first + 8 * h) * (1.0f / (1 << LEFT));
+            for (int h = 0; h < 2; h++) {
+                scale[h] = all.matrix;
+                if constexpr (WHOLE) scale[h] *= qk_load<SCALE>(w.scales, first + 8 * h) * UNIT;
+            }
         }
         __device__ __forceinline__ float of(const total *acc, int i) const
         {
-            return WHOLE ? scale[i / 2] * (float)acc[i] : (float)acc[i];
+            return scale[i / 2] * (float)acc[i];
         }
     };
 
   private:
-    /* Codes of row g (h = 0) or g + 8 (1) in step `s` of 16 columns, one a byte, in the order of the
-     * activations, LEFT bits up and with the sign bit turned. */
+    /* Row g (h = 0) or g + 8 (1) in step `s` of 16 columns, one byte each, in the order of the
+     * activations. */
     QK u32 bytes(const codes &c, int h, int s)
     {
+        if constexpr (LOOKED_UP) return integers::bytes(c.word[s], h);
+        if constexpr (FLOATS) return plane(c.word, 8, 0, h, s, 0);
         u32 v = 0, sign = SIGN;
         int first = 0;
 #pragma unroll
         for (int width = 8; width > 0; width /= 2) {
             if (!(BITS & width)) continue;
-            v |= plane(c.word + first, width, first + LEFT, h, s, sign);
+            v ^= plane(c.word + first, width, first + LEFT, h, s, sign);
             sign = 0;
             first += width;
         }
         return v;
     }
 
-    /* The same of one plane, at bit `to`.  Where columns k, k + 1 are bytes 0, 2 of a word and those
+    /* Codes of one plane, at bit `to`, with the bits `sign` turned.  Where columns k, k + 1 are bytes 0, 2 of a word and those
      * of the other step bytes 1, 3, one byte permutation parts the steps or rows. */
     QK u32 plane(const u32 *word, int width, int to, int h, int s, u32 sign)
     {
@@ -289,6 +331,14 @@ template <int ROWS, int THREADS, bool BLOCKS> struct qk_code_rows {
                 if (i * THREADS + thread < SCALES)
                     qk_copy4(stage + ROWS * ROW_BYTES + (i * THREADS + thread) * 4,
                              scale[i] + chunk / 2);
+    }
+
+    /* Where 0xff, in piece i of a chunk of which `left` columns are left, a lane's codes count. */
+    QK u32 mask(int left, int i, int lane)
+    {
+        const int n = left - 16 * i - lane % 4 * 2; /* of columns 0, 1, 8, 9 */
+        return (n > 0 ? 0xffu : 0u) | (n > 1 ? 0xff00u : 0u) | (n > 8 ? 0xff0000u : 0u) |
+               (n > 9 ? 0xff000000u : 0u);
     }
 
     /* The scales of a lane's columns of eight `m` of an mma. */

@@ -426,9 +426,9 @@ struct qk_packed {
      * not the one of the whole matrix. */
     struct worth {
         float matrix;
-        __device__ __forceinline__ worth(const qk_weight &w, int, int)
-            : matrix(ONE_SCALE ? *(const float *)w.supers : 1.0f)
+        __device__ __forceinline__ void load(const qk_weight &w, int, int)
         {
+            matrix = ONE_SCALE ? *(const float *)w.supers : 1.0f;
         }
         __device__ __forceinline__ float of(const float *acc, int i) const
         {
@@ -516,6 +516,7 @@ template <int ROWS, int THREADS> struct qk_rows {
     bool aligned;
 
     QK u32 at(int row, int piece) { return qk_swizzle(row, piece); }
+    QK u32 mask(int, int, int) { return ~0u; } /* columns from K on are 0 in a stage */
     struct values {
         __device__ __forceinline__ void load(u32, int, int) {}
     };

@@ -97,17 +97,44 @@ struct qk_bf16 {
     }
 };
 
-/* Codes of one byte.  8-bit floats are read as f32 of a 2^-120th: so their denormals, exponent 0, are
- * f32's.  NaN stays NaN. */
+/* Codes of one byte: put rounds to nearest even and clamps to MAX.  8-bit floats are read as f32 of
+ * a 2^-120th: so their denormals, exponent 0, are f32's.  NaN stays NaN. */
 struct qk_i8 {
     typedef signed char raw;
+    static constexpr float MAX = 127.0f;
+    QK raw put(float v) { return (raw)__float2int_rn(fminf(fmaxf(v, -MAX), MAX)); }
 };
 struct qk_e4m3 {
     typedef u8 raw;
+    static constexpr float MAX = 448.0f;
     QK float get(raw v)
     {
         const float f = __uint_as_float((v & 0x80u) << 24 | (v & 0x7fu) << 20) * 0x1p120f;
         return (v & 0x7f) == 0x7f ? __uint_as_float(0x7fc00000u) : f;
+    }
+    QK raw put(float v) { return (raw)pair(v, 0.0f); }
+
+    /* Two codes, the first in the low byte. */
+    QK u32 pair(float lo, float hi)
+    {
+#if __CUDA_ARCH__ >= 890
+        u16 two;
+        asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(two) : "f"(hi), "f"(lo));
+        return two;
+#else
+        return rounded(hi) << 8 | rounded(lo);
+#endif
+    }
+
+    /* By integers: what cvt does from sm_89 on. */
+    QK u32 rounded(float v)
+    {
+        const u32 u = __float_as_uint(v), sign = u >> 24 & 0x80u, body = u & 0x7fffffffu;
+        if (body > 0x7f800000u) return 0x7f;
+        if (body >= 0x43e00000u) return sign | 0x7eu; // 448 and beyond
+        if (body < 0x3c800000u) // below 2^-6: the addend 2^14 places the rounding at bit 0
+            return sign | (__float_as_uint(__uint_as_float(body) + 16384.0f) - 0x46800000u);
+        return sign | (body - 0x3c000000u + 0x7ffffu + (body >> 20 & 1u)) >> 20;
     }
 };
 

@@ -222,20 +222,21 @@ static void main_job_covers_a_layer(void **state)
         skip();
     }
     nvrtc_close(nvrtc);
-    static const char *const ops[] = {"linear", "reduce",    "embed", "rmsnorm", "rope",
-                                      "glu",    "attention", "add",   "sample"};
+    static const char *const ops[] = {"linear", "reduce",    "embed",   "rmsnorm", "rope",
+                                      "glu",    "attention", "combine", "add",     "sample"};
+    enum { OPS = sizeof ops / sizeof *ops };
     json_t *json = qgen_json("--arch sm_89 --bits 4 --group 128", "qgen.build/1");
     const json_t *kernels = json_object_get(json, "kernels"), *k;
-    int covered[2] = {0, 0}, seen[9] = {0};
+    int covered[2] = {0, 0}, seen[OPS] = {0};
     size_t i;
     json_array_foreach(kernels, i, k)
     {
         check_gpu_kernel(k, covered);
-        for (int op = 0; op < 9; op++) seen[op] += strcmp(text_of(k, "op"), ops[op]) == 0;
+        for (int op = 0; op < OPS; op++) seen[op] += strcmp(text_of(k, "op"), ops[op]) == 0;
     }
     assert_int_equal(covered[0], 1 << 30);
     assert_int_equal(covered[1], 1 << 30);
-    for (int op = 0; op < 9; op++) assert_true(seen[op] > 0);
+    for (int op = 0; op < OPS; op++) assert_true(seen[op] > 0);
     json_t *again = qgen_json("--arch sm_89 --bits 4 --group 128", "qgen.build/1");
     assert_int_equal(integer_of(again, "compiled"), 0);
     assert_int_equal(json_array_size(json_object_get(again, "kernels")), json_array_size(kernels));
@@ -292,6 +293,12 @@ static void lists_name_what_is_taken(void **state)
                                         "w8g32.bf16", "w4g32m.k", "f16"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!has_name(json_object_get(schemes, "schemes"), names[i])) fail_msg("no %s", names[i]);
+    const json_t *archs =
+        json_object_get(json_array_get(json_object_get(schemes, "schemes"), 0), "archs");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(archs, "sm_75"), 0)),
+                        "f16");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(archs, "x86-64-v3"), 0)),
+                        "i8");
     json_decref(schemes);
     assert_int_equal(qgen("schemes"), 0);
     assert_non_null(strstr(output, "wBgGz.bf16"));

@@ -6,18 +6,17 @@
  * - one thread and three threads give the same bits
  * These need the system's C compiler, and a processor of x86-64-v3: skipped aloud without.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "device.h"
 #include "helpers.h"
-#include "pipeline.h"
+#include "qrt.h"
+#include "sessions.h"
 #include "tiny_model.h"
 
-enum { TOKENS = 40, MAX_NEEDS = 32, MAX_M = 64 };
+enum { TOKENS = 40, MAX_M = 64 };
 
 typedef float all_logits[TOKENS][TINY_VOCAB];
 
@@ -26,42 +25,13 @@ static qrt_device *cpu;
 static qrt_model *model;
 static char path[64];
 
-struct needs {
-    char text[MAX_NEEDS][OP_NAME_BYTES];
-    const char *name[MAX_NEEDS];
-    size_t count;
-};
-
-static int take_need(void *user, const char *request, int have)
-{
-    struct needs *n = user;
-    if (have) return 0;
-    snprintf(n->text[n->count], OP_NAME_BYTES, "%s", request);
-    n->name[n->count] = n->text[n->count];
-    n->count++;
-    return n->count == MAX_NEEDS;
-}
-
 static void add_kernels(qrt_device *device)
 {
-    struct needs needs = {.count = 0};
-    struct pipeline_result result;
-    struct pipeline *p;
-    const struct pipeline_options options = {.store = BINARY_DIR "/test-store"};
-    for (int exact = 0; exact < 2; exact++) { /* some are named twice: one kernel all the same */
+    for (int exact = 0; exact < 2; exact++) {
         const qrt_session_options session = {
             .size = sizeof session, .max_m = MAX_M, .exact = exact};
-        assert_int_equal(qrt_model_needs(model, device, &session, take_need, &needs), QRT_OK);
+        sessions_add_kernels(device, model, &session);
     }
-    if (pipeline_open(&options, &p) != QRT_OK ||
-        pipeline_ensure(p, &device->arch, needs.name, needs.count, MAX_M, &result) != QRT_OK)
-        fail_msg("%s", qrt_message());
-    for (size_t i = 0; i < result.count; i++)
-        assert_int_equal(qrt_kernels_add(device, result.kernels[i].bytes, result.kernels[i].count,
-                                         QRT_TRUST_CALLER),
-                         QRT_OK);
-    pipeline_result_free(&result);
-    pipeline_close(p);
 }
 
 static int open_all(void **state)
@@ -107,13 +77,7 @@ static void run(qrt_device *device, int exact, int chunk, all_logits logits)
 
 static double distance(const all_logits a, const all_logits b)
 {
-    double error = 0, size = 0;
-    for (int i = 0; i < TOKENS * TINY_VOCAB; i++) {
-        const double x = a[i / TINY_VOCAB][i % TINY_VOCAB], y = b[i / TINY_VOCAB][i % TINY_VOCAB];
-        error += (x - y) * (x - y);
-        size += y * y;
-    }
-    return sqrt(error / size);
+    return sessions_distance(a[0], b[0], (size_t)TOKENS * TINY_VOCAB);
 }
 
 static void made_kernels_open_a_session(void **state)

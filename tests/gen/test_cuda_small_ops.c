@@ -1,6 +1,7 @@
 /* test_cuda_small_ops.c -- contract of the CUDA templates of everything but linear, as NVRTC sees it
  *
  * - each compiles for the oldest and the newest arch and one between, in f16 and bf16
+ * - rope and attention take a KV cache of every type with activations of either
  * - no kernel has a stack frame (no spills, no local arrays), and a block of it fits in the registers
  * - the parameters of a kernel have the size of the op's struct in C
  * - the same holds for every tune point
@@ -25,7 +26,7 @@ static const char *const forms[] = {
     "rmsnorm.f32.%s",        "rmsnorm.%s.%s",       "rope.halves.%s.%s.h64",
     "rope.pairs.%s.%s.h128", "attention.%s.%s.h80", "attention.%s.%s.h256",
     "glu.silu.%s",           "glu.gelu.%s",         "add.%s",
-    "quantize.%s.i8",
+    "quantize.%s.i8",        "combine.%s.h128",
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 
@@ -109,12 +110,31 @@ static void all_types_on_all_generations(void **state)
     assert_true(check_requests(requests, count, 1) >= count);
 }
 
+static void caches_of_all_types(void **state)
+{
+    (void)state;
+    static const char *const archs[] = {"sm_75", "sm_89"};
+    static const char *const names[] = {
+        "rope.halves.f16.i8.h64", "rope.pairs.bf16.e4m3.h128", "rope.halves.f16.bf16.h80",
+        "attention.f16.i8.h64",   "attention.f16.e4m3.h80",    "attention.f16.bf16.h128",
+        "attention.bf16.i8.h256", "attention.bf16.e4m3.h64",   "attention.bf16.f16.h16",
+    };
+    enum { NAMES = sizeof names / sizeof *names };
+    if (no_nvrtc()) skip();
+    struct request requests[2 * NAMES];
+    for (size_t i = 0; i < 2 * NAMES; i++)
+        requests[i] = make_request(names[i % NAMES], archs[i / NAMES]);
+    assert_true(check_requests(requests, 2 * NAMES, 1) >= 2 * NAMES);
+}
+
 static void every_tune_point(void **state)
 {
     (void)state;
     static const char *const names[] = {"rmsnorm.f32.f16",
                                         "rope.halves.f16.f16.h64",
                                         "attention.f16.f16.h64",
+                                        "attention.bf16.e4m3.h128",
+                                        "combine.f16.h128",
                                         "glu.gelu.f16",
                                         "add.f16",
                                         "quantize.f16.i8",
@@ -134,10 +154,12 @@ static void out_of_reach_is_refused(void **state)
     } cases[] = {
         {"rmsnorm.f32.f32", "y is f16 or bf16"},
         {"rmsnorm.f16.bf16", "x is f32 or of the type of y"},
-        {"rope.pairs.f16.bf16.h64", "the cache has the type of the activations"},
+        {"rope.pairs.f16.f32.h64", "the cache is f16, bf16, i8 or e4m3"},
+        {"rope.pairs.f32.i8.h64", "q, k and v are f16 or bf16"},
         {"attention.f16.f16.h72", "heads of 16, 32, 48 .. 256 elements"},
         {"attention.f16.f16.h272", "heads of 16, 32, 48 .. 256 elements"},
-        {"attention.bf16.f16.h64", "the cache has the type of q"},
+        {"attention.bf16.f32.h64", "the cache is f16, bf16, i8 or e4m3"},
+        {"combine.f32.h64", "y is f16 or bf16"},
         {"glu.silu.f32", "gate and up are f16 or bf16"},
         {"quantize.f16.f16", "codes are i8"},
     };
@@ -159,6 +181,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(out_of_reach_is_refused),
         cmocka_unit_test(all_types_on_all_generations),
+        cmocka_unit_test(caches_of_all_types),
         cmocka_unit_test(every_tune_point),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

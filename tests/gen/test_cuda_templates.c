@@ -4,10 +4,12 @@
  *   rows: the best tune point, and every third time one drawn from the rest
  * - no stack (so no spills), registers and shared memory within the arch, the block as launched
  * - the arguments are as long as the C structs
- * - a linear uses the tensor cores (bf16 on sm_75 has none and says so in the template)
+ * - a linear uses the tensor cores, and those of its type (bf16 on sm_75 has none and says so in the
+ *   template): 8-bit activations the integer and the 8-bit float ones, with nothing emulated
  * - many rows on sm_90a go to warpgroup mma, 8-bit floats of any number do: of the activations' type,
  * one for each 32 bytes of x in a stage, with a tensor map of x's rows; on sm_90 nothing does
  * - what has no layout or no meaning is refused with a reason: unlike dense types, i8 activations
+ *   without a form, 8-bit floats where mma.sync has none
  *
  * Needs NVRTC; without it the compiling tests are skipped aloud.
  */
@@ -23,8 +25,9 @@
 #include "template.h"
 #include "unit.h"
 
-enum { OPCODE_HMMA = 0x23c, REGISTERS_SM = 65536, DRIVER_SMEM = 1024 };
+enum { OPCODE_HMMA = 0x23c, OPCODE_IMMA = 0x237, OPCODE_QMMA = 0x27a };
 enum { OPCODE_HGMMA = 0xdf0, OPCODE_IGMMA = 0xdf1, OPCODE_QGMMA = 0xdf3 };
+enum { REGISTERS_SM = 65536, DRIVER_SMEM = 1024 };
 #define WGMMA "cuda/gemm_sm90"
 
 struct fixture {
@@ -46,13 +49,25 @@ static const char *const linears[] = {
     "linear.e4m3gc.f32.f16.f16", "linear.e4m3g128.bf16.bf16",    "linear.w4g48z.f16.f16",
     "linear.nf4g112.bf16.f16",   "linear.iq4g80.f32.bf16.bf16",  "linear.w4g32.e8m0.f16.f32",
 };
+static const char *const coded[] = {
+    "linear.w8gc.i8t.f16",      "linear.w4g128.i8t.bf16",        "linear.e4m3gc.f32.e4m3t.bf16",
+    "linear.w8gc.f32.i8tz.f16", "linear.w4g32m.k.i8tz.f32",      "linear.e4m3g128.f32.e4m3b.f16",
+    "linear.w6g16.k.i8t.f16",   "linear.w8g128z.bf16.i8tz.bf16", "linear.e4m3g32.e4m3t.f32",
+    "linear.mxfp4.i8t.bf16",    "linear.iq4g32.i8tz.f16",        "linear.nvfp4.i8t.f32",
+    "linear.w4g48.i8t.f16",     "linear.w5g64z.i8t.f32",         "linear.w7g32m.i8tz.f16",
+    "linear.w3gcz.i8t.bf16",
+};
 static const char *const others[] = {
     "reduce.f16",      "reduce.bf16",       "reduce.f32",         "embed.w4g128.f32",
     "embed.w8g32.f32", "embed.w6g16.k.f32", "embed.w4g32m.k.f32", "embed.w5g32z.bf16.f32",
     "embed.f16.f32",   "embed.bf16.f32",    "embed.nf4g64.f32",   "embed.iq4g32.f32",
     "embed.mxfp4.f32", "embed.nvfp4.f32",   "embed.e4m3g48.f32",
 };
-enum { LINEARS = sizeof linears / sizeof *linears, OTHERS = sizeof others / sizeof *others };
+enum {
+    LINEARS = sizeof linears / sizeof *linears,
+    CODED = sizeof coded / sizeof *coded,
+    OTHERS = sizeof others / sizeof *others
+};
 
 static int open_all(void **state)
 {
@@ -106,6 +121,11 @@ static void check_wgmma(const struct candidate *c, const struct cubin *cubin)
 
 static void check_tensor_cores(const struct candidate *c, const struct cubin *cubin)
 {
+    static const int opcodes[] = {OPCODE_HMMA, OPCODE_IMMA, OPCODE_QMMA};
+    static const int native[ELEM_COUNT] = {[ELEM_F16] = OPCODE_HMMA,
+                                           [ELEM_BF16] = OPCODE_HMMA,
+                                           [ELEM_I8] = OPCODE_IMMA,
+                                           [ELEM_E4M3] = OPCODE_QMMA};
     const struct op_desc *d = &c->request.desc;
     if (d->op != OP_LINEAR) return;
     if (strcmp(c->record.template_, WGMMA) == 0) {
@@ -113,10 +133,10 @@ static void check_tensor_cores(const struct candidate *c, const struct cubin *cu
         return;
     }
     const int emulated = c->request.arch->number == 75 && d->act == ELEM_BF16;
-    if (emulated)
-        assert_int_equal(cubin->opcode[OPCODE_HMMA], 0);
-    else
-        assert_true(cubin->opcode[OPCODE_HMMA] >= 4);
+    for (int i = 0; i < 3; i++) {
+        const int wanted = opcodes[i] == native[d->act] && !emulated;
+        assert_in_range(cubin->opcode[opcodes[i]], wanted ? 2 : 0, wanted ? UINT32_MAX : 0);
+    }
 }
 
 static void check_resources(const struct candidate *c, const struct cubin *cubin)
@@ -195,6 +215,32 @@ static void test_linears(void **state)
     assert_true(f->compiled > 60);
 }
 
+/* mma.sync of 8-bit floats: the assembler emulates it elsewhere. */
+static int has_floats(const struct arch *a) { return a->number == 89 || a->number == 120; }
+
+/* Whether there are kernels of a request with coded activations. */
+static int is_native(const char *name, const struct arch *a)
+{
+    return request_of(name, a, 1, 1).desc.act != ELEM_E4M3 || has_floats(a);
+}
+
+/* Each arch meets each request at one range, and in turn at all of them. */
+static void test_coded_activations(void **state)
+{
+    struct fixture *f = *state;
+    if (!f->nvrtc) skip();
+    size_t ranges, turn = 0;
+    const struct pipeline_range *range = pipeline_ranges(&ranges);
+    for (const struct arch *a = arch_table(); a->name[0]; a++) {
+        for (int i = 0; a->kind == ARCH_SM && i < CODED; i++, turn++) {
+            if (!is_native(coded[i], a)) continue;
+            const struct pipeline_range *m = &range[turn % ranges];
+            const struct request r = request_of(coded[i], a, m->lo, m->hi);
+            compile_some(f, &r, coded[i], turn % 3 == 0);
+        }
+    }
+}
+
 /* Every kind of weight, type of activations and place of a scale; ranges as they come. */
 static void test_wgmma(void **state)
 {
@@ -235,34 +281,53 @@ static void test_others(void **state)
             }
 }
 
-/* Enumeration alone, without the compiler: every scheme, arch and range has a kernel. */
-static void test_every_request_has_a_kernel(void **state)
+static void has_kernels(struct fixture *f, const char *name, const struct arch *a, int lo, int hi)
 {
-    struct fixture *f = *state;
-    size_t ranges;
-    const struct pipeline_range *range = pipeline_ranges(&ranges);
-    for (const struct arch *a = arch_table(); a->name[0]; a++)
-        for (size_t i = 0; a->kind == ARCH_SM && i < ranges; i++)
-            for (int s = 0; s < LINEARS; s++) {
-                const struct request r = request_of(linears[s], a, range[i].lo, range[i].hi);
-                struct candidate *c = NULL;
-                size_t count = 0;
-                if (template_candidates(f->set, &r, &c, &count) != QRT_OK)
-                    fail_msg("%s on %s: %s", linears[s], a->name, qrt_message());
-                assert_true(count > 0);
-                for (size_t j = 0; j < count; j++)
-                    assert_true(c[j].record.smem_bytes <= (uint32_t)a->smem_bytes);
-                free(c);
-            }
+    const struct request r = request_of(name, a, lo, hi);
+    struct candidate *c = NULL;
+    size_t count = 0;
+    if (template_candidates(f->set, &r, &c, &count) != QRT_OK)
+        fail_msg("%s on %s: %s", name, a->name, qrt_message());
+    assert_true(count > 0);
+    for (size_t j = 0; j < count; j++)
+        assert_true(c[j].record.smem_bytes <= (uint32_t)a->smem_bytes);
+    free(c);
 }
 
-static void refused(struct fixture *f, const char *name, const char *reason)
+static void refused_on(struct fixture *f, const char *arch, const char *name, const char *reason)
 {
-    const struct request r = request_of(name, arch_find("sm_89"), 1, 1);
+    const struct request r = request_of(name, arch_find(arch), 1, 1);
     struct candidate *c = NULL;
     size_t count = 0;
     assert_int_equal(template_candidates(f->set, &r, &c, &count), QRT_E_SCHEME);
     if (!strstr(qrt_message(), reason)) fail_msg("%s: %s", name, qrt_message());
+}
+
+static void refused(struct fixture *f, const char *name, const char *reason)
+{
+    refused_on(f, "sm_89", name, reason);
+}
+
+/* Enumeration alone, without the compiler: every scheme, arch and range has a kernel. */
+static void test_every_request_has_a_kernel(void **state)
+{
+    static const char *const no_floats = "mma.sync of 8-bit floats is native on sm_89 and sm_120";
+    struct fixture *f = *state;
+    size_t ranges;
+    const struct pipeline_range *range = pipeline_ranges(&ranges);
+    for (const struct arch *a = arch_table(); a->name[0]; a++) {
+        if (a->kind != ARCH_SM) continue;
+        for (size_t i = 0; i < ranges; i++) {
+            for (int s = 0; s < LINEARS; s++)
+                has_kernels(f, linears[s], a, range[i].lo, range[i].hi);
+            for (int s = 0; s < CODED; s++) {
+                if (is_native(coded[s], a))
+                    has_kernels(f, coded[s], a, range[i].lo, range[i].hi);
+                else
+                    refused_on(f, a->name, coded[s], no_floats);
+            }
+        }
+    }
 }
 
 static void test_refusals(void **state)
@@ -270,6 +335,11 @@ static void test_refusals(void **state)
     struct fixture *f = *state;
     refused(f, "linear.f16.bf16.bf16", "dense weights must have the type of the activations");
     refused(f, "linear.w4g32.i8.f32", "activations must be f16 or bf16");
+    refused(f, "linear.w8gc.e4m3t.f16", "e4m3 activations need e4m3 codes");
+    refused(f, "linear.e4m3gc.f32.i8t.f16", "i8 activations need codes of integers");
+    refused(f, "linear.nf4g64.i8t.f16", "i8 activations need codes of integers");
+    refused(f, "linear.f16.i8t.f16", "i8 activations need codes of integers");
+    refused(f, "linear.e4m3g16.e4m3t.f16", "a group of 8-bit floats must be 32");
     refused(f, "embed.f32.f32", "dense weights must be f16 or bf16 on a GPU");
 }
 
@@ -279,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_every_request_has_a_kernel),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_linears),
+        cmocka_unit_test(test_coded_activations),
         cmocka_unit_test(test_wgmma),
         cmocka_unit_test(test_others),
     };

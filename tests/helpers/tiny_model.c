@@ -313,7 +313,7 @@ static uint8_t *write_model(struct builder *b, size_t *bytes)
                           .layers = (uint32_t)b->o.layers,
                           .hidden = TINY_HIDDEN,
                           .vocab = TINY_VOCAB,
-                          .context = TINY_CONTEXT,
+                          .context = (uint32_t)b->o.context,
                           .bos = 1,
                           .eos = 2};
     for (uint32_t i = 0; i < b->tensor_count; i++) move_ranges(&b->tensors[i], data_at);
@@ -338,6 +338,7 @@ uint8_t *tiny_model(const struct tiny_options *options, size_t *bytes)
         b->o.weight = (struct scheme){.code = CODE_INT, .bits = 4, .zero = ZERO_FLOAT, .group = 32};
     if (b->o.families == 0) b->o.families = 1u << FAMILY_X86;
     if (b->o.layers == 0) b->o.layers = 2;
+    if (b->o.context == 0) b->o.context = TINY_CONTEXT;
     add_program(b);
     uint8_t *file = write_model(b, bytes);
     free(b->data);

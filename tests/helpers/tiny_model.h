@@ -11,6 +11,7 @@ struct tiny_options {
     struct scheme weight; /* of all matrices; zero: w4g32m */
     unsigned families;    /* bit per enum layout_family; 0: x86 */
     int layers, window;   /* 0: 2 layers, no window */
+    int context;          /* 0: TINY_CONTEXT */
     int qk_norm;          /* norms on q and k, post-norms, GELU: Gemma's shape */
 };
 

@@ -4,6 +4,8 @@
  * - a GPU runs f16 kernels, or bf16 where those are the ones it has; results are ref's within f16
  * - every launch has a kernel of its request whose range holds its rows
  * - a linear whose kernel splits K gives its parts to a reduce, also when the runtime chooses how many
+ * - an attention of few rows over a long context is split, the same at every position, and gives its
+ *   parts to a combine; results are those of one that is not split
  * - a CPU quantizes an input once for all linears that read it, unless told to be exact
  * - a CPU without int8 kernels takes f32 ones
  * - weights are placed once each, and only for the device's family; other models are refused
@@ -32,7 +34,8 @@ static qrt_device *ref;
 static struct {
     int launches[OP_COUNT];
     int most_split, placed;
-    struct op_desc last[2]; /* the last two launches */
+    int parts[TOKENS + 1]; /* of an attention of so many rows; 0: there was none */
+    int sums;              /* the op that has to come next, and adds up parts; 0: any */
 } seen;
 
 static struct kernel kernels[MAX_KERNELS];
@@ -53,6 +56,23 @@ static qrt_status launch_split(const struct op_desc *desc, const union op_args *
     return ref->ops->launch(ref, NULL, &whole, &part);
 }
 
+static int parts_of(const struct op_desc *desc, const union op_args *args)
+{
+    if (desc->op == OP_LINEAR) return args->linear.split;
+    return desc->op == OP_ATTENTION ? args->attention.split : 1;
+}
+
+static void note_parts(const struct op_desc *desc, const union op_args *args)
+{
+    const int parts = parts_of(desc, args);
+    if (seen.sums) assert_int_equal(desc->op, seen.sums);
+    seen.sums = parts == 1 ? 0 : desc->op == OP_LINEAR ? OP_REDUCE : OP_COMBINE;
+    if (desc->op != OP_ATTENTION) return;
+    int *of_rows = &seen.parts[args->attention.M];
+    if (*of_rows) assert_int_equal(parts, *of_rows);
+    *of_rows = parts;
+}
+
 static qrt_status note_launch(struct qrt_device *d, const struct kernel *k,
                               const struct op_desc *desc, const union op_args *args)
 {
@@ -61,10 +81,8 @@ static qrt_status note_launch(struct qrt_device *d, const struct kernel *k,
     assert_non_null(k);
     assert_true(op_desc_equal(&k->record.desc, desc));
     assert_in_range(M, k->record.m_lo, k->record.m_hi);
-    if (seen.last[1].op == OP_LINEAR && seen.most_split > 1) assert_int_equal(desc->op, OP_REDUCE);
+    note_parts(desc, args);
     seen.launches[desc->op]++;
-    seen.last[0] = seen.last[1];
-    seen.last[1] = *desc;
     if (desc->op == OP_LINEAR && args->linear.split > 1) return launch_split(desc, args);
     return ref->ops->launch(ref, NULL, desc, args);
 }
@@ -109,6 +127,18 @@ static struct qrt_device device_of(const char *arch)
     return d;
 }
 
+/* As templates have it: attention of few rows leaves the split to the runtime. */
+static void set_launch(struct entry_record *r, int split)
+{
+    static const struct entry_grid grids[][3] = {
+        {{DIM_N, 16}, {DIM_ONE, 1}, {DIM_SPLIT, 1}},
+        {{DIM_KV_HEADS, 1}, {DIM_M, 1}, {DIM_SPLIT, 1}},
+    };
+    const int is_attention = r->desc.op == OP_ATTENTION;
+    memcpy(r->grid, grids[is_attention], sizeof r->grid);
+    r->split = r->desc.op == OP_LINEAR ? split : is_attention && r->m_hi <= 8 ? 0 : 1;
+}
+
 static void add_kernel(struct qrt_device *d, const char *request, int m_lo, int m_hi, int split)
 {
     struct kernel *k = &kernels[d->kernel_count];
@@ -117,10 +147,7 @@ static void add_kernel(struct qrt_device *d, const char *request, int m_lo, int 
     assert_int_equal(op_desc_parse(request, &k->record.desc), QRT_OK);
     k->record.m_lo = m_lo;
     k->record.m_hi = m_hi;
-    k->record.split = k->record.desc.op == OP_LINEAR ? split : 0;
-    for (int i = 0; i < 3; i++) k->record.grid[i] = (struct entry_grid){DIM_ONE, 1};
-    k->record.grid[0] = (struct entry_grid){DIM_N, 16};
-    k->record.grid[2] = (struct entry_grid){DIM_SPLIT, 1};
+    set_launch(&k->record, split);
     kernel_list[d->kernel_count++] = k;
 }
 
@@ -235,6 +262,7 @@ static void gpu_takes_bf16_where_it_is(void **state)
                                            "linear.w4g32m.bf16.f32",
                                            "rope.halves.bf16.bf16.h16",
                                            "attention.bf16.bf16.h16",
+                                           "combine.bf16.h16",
                                            "glu.silu.bf16",
                                            "add.bf16",
                                            "reduce.bf16",
@@ -292,6 +320,63 @@ static void runtime_chooses_the_split(void **state)
     run_session(&d, m, 0, 0, logits);
     assert_int_equal(seen.most_split, 0);
     assert_int_equal(seen.launches[OP_REDUCE], 0);
+    qrt_model_close(m);
+}
+
+static int parts_of_context(int context, int window, int M)
+{
+    const struct qrt_device d = device_of("sm_80"); /* 80 blocks are wanted */
+    struct kernel k = {.record = {.desc = {.op = OP_ATTENTION}, .m_hi = 8}};
+    const union op_args args = {.attention = {.M = M,
+                                              .heads = 8,
+                                              .kv_heads = 2,
+                                              .head = 16,
+                                              .context = context,
+                                              .window = window,
+                                              .split = 1}};
+    set_launch(&k.record, 0);
+    return choice_split(&d, &k, &args);
+}
+
+/* Enough parts to fill the GPU, none of less than 256 of the positions that a row may see. */
+static void runtime_splits_contexts(void **state)
+{
+    (void)state;
+    assert_int_equal(parts_of_context(65536, 0, 1), 40); /* 2 blocks */
+    assert_int_equal(parts_of_context(65536, 0, 8), 5);  /* 16 blocks */
+    assert_int_equal(parts_of_context(4096, 0, 1), 16);
+    assert_int_equal(parts_of_context(512, 0, 1), 2);
+    assert_int_equal(parts_of_context(511, 0, 1), 1);
+    assert_int_equal(parts_of_context(1, 0, 1), 1);
+    assert_int_equal(parts_of_context(65536, 1024, 1), 4);
+    assert_int_equal(parts_of_context(65536, 300, 1), 1);
+    assert_int_equal(parts_of_context(600, 1024, 1), 2);
+}
+
+static void split_contexts_are_combined(void **state)
+{
+    (void)state;
+    const struct tiny_options long_context = {.families = 1u << FAMILY_MMA, .context = 1024};
+    all_logits whole, split;
+    qrt_model *m = model_of(&long_context);
+    for (int rows = 1; rows <= 5; rows += 4) {
+        struct qrt_device d = device_of("sm_80");
+        add_needs(&d, m, 1);
+        d.info.processors = 1; /* full without a split */
+        run_session(&d, m, 0, rows, whole);
+        assert_int_equal(seen.parts[rows], 1);
+        assert_int_equal(seen.launches[OP_COMBINE], 0);
+        d.info.processors = 40;
+        memset(&seen, 0, sizeof seen);
+        run_session(&d, m, 0, rows, split);
+        assert_int_equal(seen.parts[rows], 4);
+        assert_int_equal(seen.launches[OP_COMBINE], seen.launches[OP_ATTENTION]);
+        assert_true(distance(split, whole) < 1e-3); /* f16 may round otherwise */
+    }
+    struct qrt_device d = device_of("sm_80");
+    add_needs(&d, m, 1);
+    run_session(&d, m, 0, 0, split);
+    assert_int_equal(seen.parts[TOKENS], 1); /* many rows fill the GPU by themselves */
     qrt_model_close(m);
 }
 
@@ -363,6 +448,8 @@ int main(void)
         cmocka_unit_test(gpu_takes_bf16_where_it_is),
         cmocka_unit_test(split_parts_are_added),
         cmocka_unit_test(runtime_chooses_the_split),
+        cmocka_unit_test(runtime_splits_contexts),
+        cmocka_unit_test(split_contexts_are_combined),
         cmocka_unit_test(cpu_quantizes_once),
         cmocka_unit_test(cpu_takes_f32_without_int8),
         cmocka_unit_test(other_families_are_refused),
