@@ -8,7 +8,7 @@
 #include <jansson.h>
 
 #include "entry.h"
-#include "vgpu.h"
+#include "vgpu/vgpu.h"
 
 enum { CHECK_SUMS_FAMILIES = OP_COUNT + 2 };
 

@@ -11,7 +11,7 @@
 #define QGEN_PROVE_H
 
 #include "check.h"
-#include "vgpu.h"
+#include "vgpu/vgpu.h"
 
 struct prover;
 

@@ -10,7 +10,7 @@
 #define QGEN_VIRTUAL_H
 
 #include "device.h"
-#include "vgpu.h"
+#include "vgpu/vgpu.h"
 
 struct virtual_gpu;
 
