@@ -10,6 +10,7 @@
 
 enum round { ROUND_RN, ROUND_RZ, ROUND_RM, ROUND_RP };
 
+/* NaN comes out as 0x7fffffff. */
 float numbers_from_f16(uint16_t h);
 float numbers_from_bf16(uint16_t h);
 float numbers_from_e4m3(uint8_t v); /* 0x7f, 0xff: NaN */
@@ -17,13 +18,16 @@ float numbers_from_e5m2(uint8_t v);
 float numbers_from_e2m1(uint8_t v); /* low 4 bits */
 float numbers_from_e8m0(uint8_t v); /* 2^(v - 127), 0xff: NaN */
 
-/* saturate: .satfinite, beyond the largest finite becomes it; relu: negative becomes 0, NaN stays
- * canonical NaN. */
+/* saturate: .satfinite, beyond the largest finite (infinity too) becomes it; relu: negative, -0 too,
+ * becomes +0.  NaN: 0x7fff. */
 uint16_t numbers_to_f16(float v, enum round round, int saturate, int relu);
 uint16_t numbers_to_bf16(float v, enum round round, int saturate, int relu);
-uint8_t numbers_to_e4m3(float v, int relu); /* always rn.satfinite; NaN: 0x7f */
+/* always rn.satfinite; NaN: 0x7f, of e2m1, which has none, the largest number */
+uint8_t numbers_to_e4m3(float v, int relu);
 uint8_t numbers_to_e5m2(float v, int relu);
 uint8_t numbers_to_e2m1(float v, int relu);
+/* Of |v|; RZ or RP; at least 2^-127.  saturate: infinity and what rounds to it become 2^127; NaN: 0xff. */
+uint8_t numbers_to_e8m0(float v, enum round round, int saturate);
 
 /* 32 lanes; the low halves of `h` */
 void numbers_lanes_from_f16(float out[32], const uint32_t h[32]);

@@ -19,6 +19,7 @@ struct report_place {
     unsigned block[3];
     int warp;
     unsigned long long found; /* findings reported through this place: for a quick look */
+    unsigned kinds;           /* of them: bit f is enum vgpu_fault f */
 };
 
 /* Note a fault of `lane` of the place's warp (-1: the warp as a whole). */

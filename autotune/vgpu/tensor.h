@@ -14,8 +14,17 @@
 #include <stdint.h>
 
 enum tensor_type {
-    TENSOR_F16, TENSOR_BF16, TENSOR_TF32, TENSOR_E4M3, TENSOR_E5M2, TENSOR_S8, TENSOR_U8,
-    TENSOR_F32, TENSOR_S32 /* accumulators; F16 may be one too */
+    TENSOR_F16,
+    TENSOR_BF16,
+    TENSOR_TF32,
+    TENSOR_E4M3,
+    TENSOR_E5M2,
+    TENSOR_S8,
+    TENSOR_U8,
+    TENSOR_E2M1,      /* two in a byte, the first in the low bits: kinds mxf4, mxf4nvf4 */
+    TENSOR_E2M1_BYTE, /* one in bits 2 .. 5 of a byte: kinds f8f6f4, mxf8f6f4 */
+    TENSOR_F32,
+    TENSOR_S32 /* accumulators; F16 may be one too */
 };
 
 /* mma.sync.aligned.mMnNkK.row.col.D.A.B.C */
@@ -31,6 +40,22 @@ int tensor_mma_registers(const struct tensor_mma *op, int count[4]);
 void tensor_mma(const struct tensor_mma *op, uint32_t *const *d, const uint32_t *const *a,
                 const uint32_t *const *b, const uint32_t *const *c);
 
+/* .block_scale: D = (A scale_A) (B scale_B) + C.  Row i of A has `vector` scales, each for k / vector of
+ * its elements; so has column j of B.  They are bytes of one register of each: scale s of row i of A in
+ * byte byte_a + s of lane 4 (i % 8) + 2 thread_a + i / 8, of column j of B in byte byte_b + s of lane
+ * 4 j + thread_b. */
+struct tensor_scale {
+    int e4m3;   /* .ue4m3, else .ue8m0 */
+    int vector; /* .scale_vec::1X, 2X, 4X */
+    int byte_a, thread_a, byte_b, thread_b;
+};
+/* As tensor_mma_registers, and the selectors have to be legal. */
+int tensor_mma_scaled_registers(const struct tensor_mma *op, const struct tensor_scale *scale,
+                                int count[4]);
+void tensor_mma_scaled(const struct tensor_mma *op, const struct tensor_scale *scale,
+                       uint32_t *const *d, const uint32_t *const *a, const uint32_t *const *b,
+                       const uint32_t *const *c, const uint32_t *scale_a, const uint32_t *scale_b);
+
 /* One warp's quarter (rows 16 w .. 16 w + 15) of wgmma.mma_async.mM64nNkK.
  * a: 4 registers of this warp's fragment, or NULL and a_rows: 16 rows of k elements each (raw bytes,
  * gathered from shared memory).  b_rows: n rows of k elements (column j of B is row j: K-major).
@@ -40,7 +65,10 @@ struct tensor_wgmma {
     int n, k; /* n 8 .. 256; k 16 (16-bit), 32 (8-bit), 8 (tf32) */
     enum tensor_type d, a, b;
     int scale_d, negate_a, negate_b;
+    int saturate; /* .satfinite of integers */
 };
+/* Registers of d for this instruction; -1 when there is no such instruction. */
+int tensor_wgmma_registers(const struct tensor_wgmma *op);
 void tensor_wgmma(const struct tensor_wgmma *op, uint32_t *const *d, const uint32_t *const *a,
                   const void *a_rows, const void *b_rows);
 

@@ -1,0 +1,635 @@
+/* driver.c -- the CUDA driver's functions, on the virtual GPU
+ *
+ * Names, arguments and answers are the driver's binary interface; only what programs of this
+ * repository and simple ones beside them call is here.  Everything runs at once in the caller's
+ * thread: a stream is in order by itself, an event is over when it is recorded.  An error of a
+ * kernel is told by the calls after it, as by a driver, and stays with its context.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "device_table.h"
+#include "handle.h"
+#include "memory.h"
+#include "module.h"
+#include "report.h"
+#include "vgpu.h"
+
+enum { DRIVER_VERSION = 13000, MAX_DEVICES = 16, MAX_STACK = 32, LOG_BYTES = 512 };
+
+struct context {
+    int device;
+    int retained;
+    int error; /* of a kernel: for good */
+};
+
+struct stream {
+    struct context *context;
+};
+
+struct event {
+    struct context *context;
+    int64_t time_ns; /* of its last record; 0: never */
+};
+
+static struct context *primary[MAX_DEVICES];
+static int initialised;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the above */
+static _Thread_local struct context *stack[MAX_STACK];
+static _Thread_local int stacked;
+
+#define TRY_ANSWER(expression)                             \
+    do {                                                   \
+        const int answer_ = (expression);                  \
+        if (answer_ != ANSWER_SUCCESS) return answer_;     \
+    } while (0)
+
+/* ---- contexts ---- */
+
+static int current(struct context **out)
+{
+    if (!initialised) return ANSWER_NOT_INITIALIZED;
+    struct context *c = stacked ? stack[stacked - 1] : NULL;
+    if (!c || !handle_is(c, HANDLE_CONTEXT)) return ANSWER_INVALID_CONTEXT;
+    if (out) *out = c;
+    return c->error;
+}
+
+static int right_device(int device)
+{
+    if (!initialised) return ANSWER_NOT_INITIALIZED;
+    return device_at(device) ? ANSWER_SUCCESS : ANSWER_INVALID_DEVICE;
+}
+
+static int right_stream(const void *stream)
+{
+    const int legacy = stream == NULL || stream == (void *)1 || stream == (void *)2;
+    return legacy || handle_is(stream, HANDLE_STREAM) ? ANSWER_SUCCESS : ANSWER_INVALID_HANDLE;
+}
+
+VGPU_API int cuInit(unsigned flags)
+{
+    if (flags != 0) return ANSWER_INVALID_VALUE;
+    initialised = 1;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuDriverGetVersion(int *version)
+{
+    if (!version) return ANSWER_INVALID_VALUE;
+    *version = DRIVER_VERSION;
+    return ANSWER_SUCCESS;
+}
+
+/* ---- devices ---- */
+
+VGPU_API int cuDeviceGetCount(int *count)
+{
+    if (!initialised) return ANSWER_NOT_INITIALIZED;
+    if (!count) return ANSWER_INVALID_VALUE;
+    *count = device_count();
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuDeviceGet(int *device, int index)
+{
+    TRY_ANSWER(right_device(index));
+    if (!device) return ANSWER_INVALID_VALUE;
+    *device = index;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuDeviceGetName(char *name, int bytes, int device)
+{
+    TRY_ANSWER(right_device(device));
+    if (!name || bytes <= 0) return ANSWER_INVALID_VALUE;
+    snprintf(name, (size_t)bytes, "qgen virtual %s", device_at(device)->arch);
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuDeviceTotalMem_v2(size_t *bytes, int device)
+{
+    TRY_ANSWER(right_device(device));
+    if (!bytes) return ANSWER_INVALID_VALUE;
+    *bytes = DEVICE_MEMORY_BYTES;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuDeviceGetAttribute(int *value, int attribute, int device)
+{
+    TRY_ANSWER(right_device(device));
+    if (!value || attribute <= 0) return ANSWER_INVALID_VALUE;
+    if (!device_attribute(device_at(device), attribute, value)) return ANSWER_INVALID_VALUE;
+    return ANSWER_SUCCESS;
+}
+
+static int retain_locked(struct context **out, int device)
+{
+    if (!primary[device]) {
+        primary[device] = handle_new(HANDLE_CONTEXT, sizeof **primary);
+        if (!primary[device]) return ANSWER_OUT_OF_MEMORY;
+        primary[device]->device = device;
+    }
+    primary[device]->retained++;
+    *out = primary[device];
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuDevicePrimaryCtxRetain(void **context, int device)
+{
+    TRY_ANSWER(right_device(device));
+    if (!context) return ANSWER_INVALID_VALUE;
+    pthread_mutex_lock(&lock);
+    struct context *c = NULL;
+    const int answer = retain_locked(&c, device);
+    pthread_mutex_unlock(&lock);
+    *context = c;
+    return answer;
+}
+
+VGPU_API int cuDevicePrimaryCtxRelease_v2(int device)
+{
+    TRY_ANSWER(right_device(device));
+    pthread_mutex_lock(&lock);
+    struct context *c = primary[device];
+    const int good = c && c->retained > 0;
+    if (good && --c->retained == 0) {
+        primary[device] = NULL;
+        handle_free(c);
+    }
+    pthread_mutex_unlock(&lock);
+    return good ? ANSWER_SUCCESS : ANSWER_INVALID_CONTEXT;
+}
+
+VGPU_API int cuDevicePrimaryCtxReset_v2(int device)
+{
+    TRY_ANSWER(right_device(device));
+    pthread_mutex_lock(&lock);
+    if (primary[device]) primary[device]->error = ANSWER_SUCCESS;
+    pthread_mutex_unlock(&lock);
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuCtxPushCurrent_v2(void *context)
+{
+    if (!initialised) return ANSWER_NOT_INITIALIZED;
+    if (!handle_is(context, HANDLE_CONTEXT)) return ANSWER_INVALID_CONTEXT;
+    if (stacked == MAX_STACK) return ANSWER_INVALID_VALUE;
+    stack[stacked++] = context;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuCtxPopCurrent_v2(void **context)
+{
+    if (!initialised) return ANSWER_NOT_INITIALIZED;
+    if (stacked == 0) return ANSWER_INVALID_CONTEXT;
+    stacked--;
+    if (context) *context = stack[stacked];
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuCtxSetCurrent(void *context)
+{
+    if (!initialised) return ANSWER_NOT_INITIALIZED;
+    if (context && !handle_is(context, HANDLE_CONTEXT)) return ANSWER_INVALID_CONTEXT;
+    if (stacked == 0) stacked = 1;
+    stack[stacked - 1] = context;
+    if (!context) stacked--;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuCtxGetCurrent(void **context)
+{
+    if (!initialised) return ANSWER_NOT_INITIALIZED;
+    if (!context) return ANSWER_INVALID_VALUE;
+    *context = stacked ? stack[stacked - 1] : NULL;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuCtxGetDevice(int *device)
+{
+    struct context *c = NULL;
+    if (!device) return ANSWER_INVALID_VALUE;
+    TRY_ANSWER(current(&c));
+    *device = c->device;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuCtxSynchronize(void) { return current(NULL); }
+
+/* ---- streams and events ---- */
+
+VGPU_API int cuStreamCreate(void **stream, unsigned flags)
+{
+    struct context *c = NULL;
+    TRY_ANSWER(current(&c));
+    if (!stream || flags > 1) return ANSWER_INVALID_VALUE;
+    struct stream *s = handle_new(HANDLE_STREAM, sizeof *s);
+    if (!s) return ANSWER_OUT_OF_MEMORY;
+    s->context = c;
+    *stream = s;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuStreamDestroy_v2(void *stream)
+{
+    TRY_ANSWER(current(NULL));
+    if (!handle_is(stream, HANDLE_STREAM)) return ANSWER_INVALID_HANDLE;
+    handle_free(stream);
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuStreamSynchronize(void *stream)
+{
+    TRY_ANSWER(current(NULL));
+    return right_stream(stream);
+}
+
+VGPU_API int cuStreamQuery(void *stream) { return cuStreamSynchronize(stream); }
+
+VGPU_API int cuEventCreate(void **event, unsigned flags)
+{
+    struct context *c = NULL;
+    TRY_ANSWER(current(&c));
+    if (!event || flags > 7) return ANSWER_INVALID_VALUE;
+    struct event *e = handle_new(HANDLE_EVENT, sizeof *e);
+    if (!e) return ANSWER_OUT_OF_MEMORY;
+    e->context = c;
+    *event = e;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuEventDestroy_v2(void *event)
+{
+    if (!handle_is(event, HANDLE_EVENT)) return ANSWER_INVALID_HANDLE;
+    handle_free(event);
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuEventRecord(void *event, void *stream)
+{
+    struct timespec t;
+    TRY_ANSWER(current(NULL));
+    if (!handle_is(event, HANDLE_EVENT)) return ANSWER_INVALID_HANDLE;
+    TRY_ANSWER(right_stream(stream));
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    ((struct event *)event)->time_ns = t.tv_sec * 1000000000ll + t.tv_nsec;
+    return ANSWER_SUCCESS;
+}
+
+static int event_answer(const struct event *e)
+{
+    return handle_is(e, HANDLE_EVENT) ? e->context->error : ANSWER_INVALID_HANDLE;
+}
+
+VGPU_API int cuEventQuery(void *event) { return event_answer(event); }
+VGPU_API int cuEventSynchronize(void *event) { return event_answer(event); }
+
+VGPU_API int cuEventElapsedTime(float *ms, void *start, void *end)
+{
+    if (!ms) return ANSWER_INVALID_VALUE;
+    TRY_ANSWER(event_answer(start));
+    TRY_ANSWER(event_answer(end));
+    const int64_t from = ((struct event *)start)->time_ns, to = ((struct event *)end)->time_ns;
+    if (from == 0 || to == 0) return ANSWER_INVALID_HANDLE;
+    *ms = (float)((double)(to - from) * 1e-6);
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuStreamWaitEvent(void *stream, void *event, unsigned flags)
+{
+    (void)flags;
+    TRY_ANSWER(current(NULL));
+    TRY_ANSWER(right_stream(stream));
+    return handle_is(event, HANDLE_EVENT) ? ANSWER_SUCCESS : ANSWER_INVALID_HANDLE;
+}
+
+/* ---- memory ---- */
+
+VGPU_API int cuMemGetInfo_v2(size_t *available, size_t *total)
+{
+    struct context *c = NULL;
+    TRY_ANSWER(current(&c));
+    if (!available || !total) return ANSWER_INVALID_VALUE;
+    *total = DEVICE_MEMORY_BYTES;
+    *available = DEVICE_MEMORY_BYTES - memory_used(c->device);
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuMemAlloc_v2(uint64_t *address, size_t bytes)
+{
+    struct context *c = NULL;
+    TRY_ANSWER(current(&c));
+    if (!address || bytes == 0) return ANSWER_INVALID_VALUE;
+    if (bytes > DEVICE_MEMORY_BYTES - memory_used(c->device)) return ANSWER_OUT_OF_MEMORY;
+    const uint64_t at = memory_alloc(c->device, bytes, 0);
+    if (!at) return ANSWER_OUT_OF_MEMORY;
+    *address = at;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuMemFree_v2(uint64_t address)
+{
+    TRY_ANSWER(current(NULL));
+    if (address == 0) return ANSWER_SUCCESS;
+    return memory_free(address) ? ANSWER_SUCCESS : ANSWER_INVALID_VALUE;
+}
+
+VGPU_API int cuMemHostAlloc(void **address, size_t bytes, unsigned flags)
+{
+    TRY_ANSWER(current(NULL));
+    if (!address || bytes == 0 || flags > 7) return ANSWER_INVALID_VALUE;
+    *address = handle_new(HANDLE_PINNED, bytes);
+    return *address ? ANSWER_SUCCESS : ANSWER_OUT_OF_MEMORY;
+}
+
+VGPU_API int cuMemAllocHost_v2(void **address, size_t bytes)
+{
+    return cuMemHostAlloc(address, bytes, 0);
+}
+
+VGPU_API int cuMemFreeHost(void *address)
+{
+    TRY_ANSWER(current(NULL));
+    if (!handle_is(address, HANDLE_PINNED)) return ANSWER_INVALID_VALUE;
+    handle_free(address);
+    return ANSWER_SUCCESS;
+}
+
+/* Repeat the `size` bytes of the value. */
+static int set_memory(uint64_t address, const void *value, size_t size, size_t count, void *stream)
+{
+    TRY_ANSWER(current(NULL));
+    TRY_ANSWER(right_stream(stream));
+    if (count == 0) return ANSWER_SUCCESS;
+    uint8_t *host = memory_host(address, size * count);
+    if (!host || address % size != 0) return ANSWER_INVALID_VALUE;
+    for (size_t i = 0; i < count; i++) memcpy(host + i * size, value, size);
+    memory_mark_written(address, size * count);
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuMemsetD8Async(uint64_t address, unsigned char value, size_t count, void *stream)
+{
+    return set_memory(address, &value, sizeof value, count, stream);
+}
+VGPU_API int cuMemsetD8_v2(uint64_t address, unsigned char value, size_t count)
+{
+    return set_memory(address, &value, sizeof value, count, NULL);
+}
+VGPU_API int cuMemsetD32Async(uint64_t address, unsigned value, size_t count, void *stream)
+{
+    return set_memory(address, &value, sizeof value, count, stream);
+}
+VGPU_API int cuMemsetD32_v2(uint64_t address, unsigned value, size_t count)
+{
+    return set_memory(address, &value, sizeof value, count, NULL);
+}
+
+VGPU_API int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream)
+{
+    TRY_ANSWER(current(NULL));
+    TRY_ANSWER(right_stream(stream));
+    if (bytes == 0) return ANSWER_SUCCESS;
+    uint8_t *host = memory_host(to, bytes);
+    if (!host || !from) return ANSWER_INVALID_VALUE;
+    memcpy(host, from, bytes);
+    memory_mark_written(to, bytes);
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream)
+{
+    TRY_ANSWER(current(NULL));
+    TRY_ANSWER(right_stream(stream));
+    if (bytes == 0) return ANSWER_SUCCESS;
+    const uint8_t *host = memory_host(from, bytes);
+    if (!host || !to) return ANSWER_INVALID_VALUE;
+    memcpy(to, host, bytes);
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stream)
+{
+    TRY_ANSWER(current(NULL));
+    TRY_ANSWER(right_stream(stream));
+    if (bytes == 0) return ANSWER_SUCCESS;
+    uint8_t *target = memory_host(to, bytes);
+    const uint8_t *source = memory_host(from, bytes);
+    if (!target || !source) return ANSWER_INVALID_VALUE;
+    memmove(target, source, bytes);
+    memory_copy_marks(to, from, bytes);
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes)
+{
+    return cuMemcpyHtoDAsync_v2(to, from, bytes, NULL);
+}
+VGPU_API int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes)
+{
+    return cuMemcpyDtoHAsync_v2(to, from, bytes, NULL);
+}
+VGPU_API int cuMemcpyDtoD_v2(uint64_t to, uint64_t from, size_t bytes)
+{
+    return cuMemcpyDtoDAsync_v2(to, from, bytes, NULL);
+}
+
+/* ---- modules ---- */
+
+enum { JIT_ERROR_TEXT = 5, JIT_ERROR_BYTES = 6 };
+
+/* The error log that the caller gave room for. */
+static void give_log(unsigned count, const int *options, void **values, const char *log)
+{
+    char *to = NULL;
+    size_t bytes = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (options[i] == JIT_ERROR_TEXT) to = values[i];
+        if (options[i] == JIT_ERROR_BYTES) bytes = (uint32_t)(uintptr_t)values[i];
+    }
+    if (to && bytes) snprintf(to, bytes, "%s", log);
+}
+
+VGPU_API int cuModuleLoadDataEx(void **module, const void *image, unsigned count, int *options,
+                                void **values)
+{
+    struct context *c = NULL;
+    char log[LOG_BYTES] = "";
+    struct module *m = NULL;
+    TRY_ANSWER(current(&c));
+    if (!module || !image || (count && (!options || !values))) return ANSWER_INVALID_VALUE;
+    const int answer = module_load(c, c->device, image, &m, log, sizeof log);
+    if (log[0]) give_log(count, options, values, log);
+    *module = m;
+    return answer;
+}
+
+VGPU_API int cuModuleLoadData(void **module, const void *image)
+{
+    return cuModuleLoadDataEx(module, image, 0, NULL, NULL);
+}
+
+VGPU_API int cuModuleUnload(void *module)
+{
+    TRY_ANSWER(current(NULL));
+    if (!handle_is(module, HANDLE_MODULE)) return ANSWER_INVALID_HANDLE;
+    module_unload(module);
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuModuleGetFunction(void **function, void *module, const char *name)
+{
+    struct function *f = NULL;
+    TRY_ANSWER(current(NULL));
+    if (!function || !name) return ANSWER_INVALID_VALUE;
+    if (!handle_is(module, HANDLE_MODULE)) return ANSWER_INVALID_HANDLE;
+    TRY_ANSWER(module_function(module, name, &f));
+    *function = f;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuModuleGetGlobal_v2(uint64_t *address, size_t *bytes, void *module, const char *name)
+{
+    TRY_ANSWER(current(NULL));
+    if (!name) return ANSWER_INVALID_VALUE;
+    if (!handle_is(module, HANDLE_MODULE)) return ANSWER_INVALID_HANDLE;
+    return module_variable(module, name, address, bytes);
+}
+
+VGPU_API int cuFuncGetAttribute(int *value, int attribute, void *function)
+{
+    if (!value) return ANSWER_INVALID_VALUE;
+    if (!handle_is(function, HANDLE_FUNCTION)) return ANSWER_INVALID_HANDLE;
+    return function_attribute(function, attribute, value);
+}
+
+VGPU_API int cuFuncSetAttribute(void *function, int attribute, int value)
+{
+    if (!handle_is(function, HANDLE_FUNCTION)) return ANSWER_INVALID_HANDLE;
+    return function_set_attribute(function, attribute, value);
+}
+
+/* A library is a module of the current context, a kernel its function. */
+VGPU_API int cuLibraryLoadData(void **library, const void *code, int *jit, void **jit_values,
+                               unsigned jits, int *options, void **values, unsigned count)
+{
+    (void)options;
+    (void)values;
+    (void)count;
+    return cuModuleLoadDataEx(library, code, jits, jit, jit_values);
+}
+VGPU_API int cuLibraryUnload(void *library) { return cuModuleUnload(library); }
+VGPU_API int cuLibraryGetKernel(void **kernel, void *library, const char *name)
+{
+    return cuModuleGetFunction(kernel, library, name);
+}
+VGPU_API int cuKernelGetFunction(void **function, void *kernel)
+{
+    if (!function || !handle_is(kernel, HANDLE_FUNCTION)) return ANSWER_INVALID_HANDLE;
+    *function = kernel;
+    return ANSWER_SUCCESS;
+}
+
+/* ---- launches ---- */
+
+static int launch(struct module_launch *l, void *stream, void **params, void **extra)
+{
+    struct context *c = NULL;
+    TRY_ANSWER(current(&c));
+    if (!handle_is(l->function, HANDLE_FUNCTION)) return ANSWER_INVALID_HANDLE;
+    if (l->function->module->context != c) return ANSWER_INVALID_CONTEXT;
+    TRY_ANSWER(right_stream(stream));
+    TRY_ANSWER(module_prepare(l, params, extra));
+    const int answer = module_run(l);
+    free(l->params);
+    if (answer == ANSWER_OUT_OF_MEMORY) return answer;
+    c->error = answer; /* told by the next call */
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                            unsigned block_x, unsigned block_y, unsigned block_z,
+                            unsigned dynamic_bytes, void *stream, void **params, void **extra)
+{
+    struct module_launch l = {.function = function,
+                              .grid = {grid_x, grid_y, grid_z},
+                              .block = {block_x, block_y, block_z},
+                              .cluster = {1, 1, 1},
+                              .dynamic_bytes = dynamic_bytes};
+    return launch(&l, stream, params, extra);
+}
+
+struct launch_attribute {
+    int id;
+    char pad[4];
+    union {
+        char pad[64];
+        unsigned cluster[3];
+    } value;
+};
+
+struct launch_config {
+    unsigned grid[3], block[3], dynamic_bytes;
+    void *stream;
+    struct launch_attribute *attributes;
+    unsigned count;
+};
+
+enum { LAUNCH_CLUSTER = 4 }; /* other attributes change no result */
+
+VGPU_API int cuLaunchKernelEx(const struct launch_config *config, void *function, void **params,
+                              void **extra)
+{
+    if (!config || (config->count && !config->attributes)) return ANSWER_INVALID_VALUE;
+    struct module_launch l = {.function = function,
+                              .cluster = {1, 1, 1},
+                              .dynamic_bytes = config->dynamic_bytes};
+    memcpy(l.grid, config->grid, sizeof l.grid);
+    memcpy(l.block, config->block, sizeof l.block);
+    for (unsigned i = 0; i < config->count; i++)
+        if (config->attributes[i].id == LAUNCH_CLUSTER)
+            memcpy(l.cluster, config->attributes[i].value.cluster, sizeof l.cluster);
+    return launch(&l, config->stream, params, extra);
+}
+
+/* ---- what the checker asks ---- */
+
+VGPU_API int vgpu_arch_count(void) { return device_count(); }
+
+VGPU_API const char *vgpu_arch(int device)
+{
+    const struct device *d = device_at(device);
+    return d ? d->arch : NULL;
+}
+
+VGPU_API void vgpu_configure(int keep_going, int checks, int threads)
+{
+    module_configure(keep_going, checks, threads);
+}
+
+VGPU_API size_t vgpu_findings(struct vgpu_finding *out, size_t most)
+{
+    return report_take(out, most);
+}
+
+VGPU_API void vgpu_counts(struct vgpu_counts *out) { module_counts(out); }
+
+VGPU_API void vgpu_reset(void)
+{
+    report_reset();
+    module_reset_counts();
+}
+
+VGPU_API int vgpu_decodes(const char *ptx, char *text, size_t text_bytes)
+{
+    struct code code;
+    char error[PTX_ERROR_BYTES];
+    const int good = code_make(&code, ptx, NULL, NULL, error);
+    if (good) code_free(&code);
+    if (text && text_bytes) snprintf(text, text_bytes, "%s", good ? "" : error);
+    return good ? 0 : -1;
+}

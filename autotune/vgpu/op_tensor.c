@@ -1,0 +1,55 @@
+/* op_tensor.c -- matrix instructions of a warp: mma, ldmatrix, stmatrix, movmatrix */
+#include "access.h"
+#include "interpret.h"
+#include "op.h"
+
+enum { MOST_REGISTERS = 16 };
+
+void op_mma(struct warp *w, const struct insn *i, uint32_t mask)
+{
+    const struct code_mma *m = &w->block->code->mma[i->extra];
+    uint32_t result[MOST_REGISTERS][LANES] __attribute__((aligned(128)));
+    uint32_t *d[MOST_REGISTERS];
+    const uint32_t *source[3 * MOST_REGISTERS];
+    const int results = m->count[0], sources = i->operands - results;
+    for (int k = 0; k < results; k++) d[k] = result[k];
+    for (int k = 0; k < sources; k++) source[k] = operand_at(w, i->o[results + k]);
+    tensor_mma(&m->op, d, source, source + m->count[1], source + m->count[1] + m->count[2]);
+    for (int k = 0; k < results; k++) blend32(operand_at(w, i->o[k]), result[k], mask);
+    w->block->counts.tensor_ops += (uint64_t)(m->op.m * m->op.n * m->op.k);
+}
+
+/* Rows of the matrices: lane 8 j + r has the address of row r of matrix j. */
+static uint32_t rows_of(struct access *a, uint32_t operand, uint32_t matrices, const void **rows)
+{
+    static const uint8_t nothing[16];
+    const uint32_t lanes = matrices == 4 ? FULL_MASK : (1u << matrices * 8) - 1;
+    interpret_place(a->w, a->i);
+    access_addresses(a, operand, a->i->imm);
+    const uint32_t good =
+        access_resolve(a, a->i->space == PTX_SHARED ? PTX_SHARED : PTX_GENERIC, lanes);
+    for (uint32_t l = 0; l < matrices * 8; l++) rows[l] = good >> l & 1 ? a->host[l] : nothing;
+    return good;
+}
+
+static void load_matrices(struct warp *w, const struct insn *i, uint32_t mask, int trans)
+{
+    const uint32_t matrices = i->vector;
+    struct access a = {.w = w, .i = i, .bytes = 16, .kind = SHARED_READ};
+    const void *rows[LANES];
+    uint32_t result[4][LANES] __attribute__((aligned(128)));
+    uint32_t *r[] = {result[0], result[1], result[2], result[3]};
+    rows_of(&a, matrices, matrices, rows);
+    tensor_ldmatrix(r, rows, (int)matrices, trans);
+    for (uint32_t k = 0; k < matrices; k++) blend32(operand_at(w, i->o[k]), result[k], mask);
+}
+
+void op_ldmatrix(struct warp *w, const struct insn *i, uint32_t mask)
+{
+    load_matrices(w, i, mask, 0);
+}
+
+void op_ldmatrix_trans(struct warp *w, const struct insn *i, uint32_t mask)
+{
+    load_matrices(w, i, mask, 1);
+}
