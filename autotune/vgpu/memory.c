@@ -167,11 +167,15 @@ static int is_foreign(uint32_t note, uint32_t tag, uint32_t bytes)
            (note & bytes) != 0;
 }
 
+/* SEVERAL is said of bytes that at least two blocks read; where two read different bytes of a word,
+ * the later one is noted. */
 static uint32_t note_reader(uint32_t note, uint32_t tag, uint32_t bytes)
 {
     if (((note ^ tag) & (uint32_t)LAUNCH_MASK) != 0) return tag | bytes;
     if (((note ^ tag) & BLOCK_MASK) == 0) return note | bytes;
-    return note | bytes | SEVERAL;
+    if ((note & BLOCK_MASK) == SEVERAL) return note;
+    const uint32_t shared = note & bytes;
+    return shared ? (tag & (uint32_t)LAUNCH_MASK) | shared | SEVERAL : tag | bytes;
 }
 
 static int touch_word(uint64_t *word, uint32_t bytes, uint32_t tag, int write)
