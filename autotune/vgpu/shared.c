@@ -1,4 +1,4 @@
-/* shared.c -- the shared memory of a block: bytes, bounds, bank conflicts, one access */
+/* shared.c -- the shared memory of a block: bytes, bounds, one access */
 #include "shared.h"
 
 #include <stdlib.h>
@@ -6,7 +6,7 @@
 
 #include "shared_state.h"
 
-enum { BANKS = 32, ROW_BYTES = BANKS * WORD, TIME_MOST = 1 << 29 };
+enum { SPARE_BYTES = 16, TIME_MOST = 1 << 29 };
 
 /* ---- a block ---- */
 
@@ -33,7 +33,7 @@ void shared_close(struct shared *s)
 int shared_begin(struct shared *s, uint32_t bytes, int warps, struct report_place *place)
 {
     if (bytes > s->room || !s->bytes) {
-        uint8_t *grown = realloc(s->bytes, bytes + ROW_BYTES);
+        uint8_t *grown = realloc(s->bytes, bytes + SPARE_BYTES);
         if (!grown) return 0;
         s->bytes = grown;
         s->room = bytes;
@@ -83,7 +83,7 @@ int shared_inside(struct shared *s, int lane, uint32_t at, uint64_t bytes, uint3
     if (at + bytes > s->size)
         report_fault(s->place, VGPU_BOUNDS, lane, "shared 0x%x + %u bytes: the block has %u", at,
                      (uint32_t)bytes, s->size);
-    else if (at & (align - 1))
+    else if (at % align)
         report_fault(s->place, VGPU_MISALIGNED, lane, "shared 0x%x is not a multiple of %u", at,
                      align);
     else
@@ -100,66 +100,24 @@ void *shared_grow(void *array, uint32_t *room, uint32_t count, size_t item_bytes
     return grown;
 }
 
-/* ---- bank conflicts ---- */
-
-/* 1 when no two lanes want different units of one column. */
-static int without_conflict(const uint32_t *address, uint32_t mask, uint32_t shift)
-{
-    const uint32_t columns = ROW_BYTES >> shift;
-    uint32_t unit[BANKS], taken = 0;
-    for (; mask; mask &= mask - 1) {
-        const uint32_t it = address[__builtin_ctz(mask)] >> shift, column = it % columns;
-        if (taken >> column & 1 && unit[column] != it) return 0;
-        unit[column] = it;
-        taken |= 1u << column;
-    }
-    return 1;
-}
-
-/* Wavefronts of lanes that the hardware serves together: a unit of 4, 8 or 16 bytes lies in one
- * column of banks, and a column serves one unit at a time. */
-static uint64_t phase_wavefronts(const uint32_t *address, uint32_t mask, uint32_t shift)
-{
-    const uint32_t columns = ROW_BYTES >> shift;
-    uint32_t seen[LANES], depth[BANKS] = {0};
-    uint32_t count = 0, worst = 0;
-    if (without_conflict(address, mask, shift)) return mask != 0;
-    for (; mask; mask &= mask - 1) {
-        const uint32_t it = address[__builtin_ctz(mask)] >> shift;
-        int known = 0;
-        for (uint32_t i = 0; i < count && !known; i++) known = seen[i] == it;
-        if (known) continue;
-        seen[count++] = it;
-        if (++depth[it % columns] > worst) worst = depth[it % columns];
-    }
-    return worst;
-}
-
-static uint64_t wavefronts_of(const uint32_t address[LANES], uint32_t mask, uint32_t bytes)
-{
-    const uint32_t shift = bytes <= WORD ? 2 : (uint32_t)__builtin_ctz(bytes);
-    const int lanes = ROW_BYTES >> shift;
-    const uint32_t phase = lanes == LANES ? 0xffffffffu : (1u << lanes) - 1;
-    uint64_t sum = 0;
-    for (int first = 0; first < LANES; first += lanes)
-        sum += phase_wavefronts(address + first, mask >> first & phase, shift);
-    return sum;
-}
-
 /* ---- access ---- */
 
 static uint32_t inside(struct shared *s, const uint32_t address[LANES], uint32_t mask,
                        uint32_t bytes)
 {
-    uint32_t odd = 0, highest = 0, good = mask;
-    for (int l = 0; l < LANES; l++) { /* of all lanes: what is in vain costs nothing */
-        odd |= address[l];
-        highest = address[l] > highest ? address[l] : highest;
+    uint32_t highest = 0, low = 0, good = mask;
+    if (mask == 0xffffffffu && bytes <= s->size) { /* all at once */
+        for (int l = 0; l < LANES; l++) {
+            highest = address[l] > highest ? address[l] : highest;
+            low |= address[l];
+        }
+        if (highest <= s->size - bytes && !(low & (bytes - 1))) return mask;
     }
-    if ((odd & (bytes - 1)) == 0 && (uint64_t)highest + bytes <= s->size) return mask;
     for (uint32_t left = mask; left; left &= left - 1) {
         const int l = __builtin_ctz(left);
-        if (!shared_inside(s, l, address[l], bytes, bytes)) good &= ~(1u << l);
+        if (((uint64_t)address[l] + bytes > s->size || address[l] % bytes) &&
+            !shared_inside(s, l, address[l], bytes, bytes))
+            good &= ~(1u << l);
     }
     return good;
 }
@@ -168,10 +126,10 @@ uint32_t shared_access(struct shared *s, int warp, const uint32_t address[LANES]
                        uint32_t bytes, enum shared_kind kind, uint64_t *wavefronts)
 {
     mask = inside(s, address, mask, bytes);
-    *wavefronts += wavefronts_of(address, mask, bytes);
+    *wavefronts += banks_wavefronts(address, mask, bytes);
     if (!s->checking) return mask;
     struct actor a = shared_actor(s, warp, 0, kind);
-    if (shadow_fast(&a, address, mask, bytes)) return mask;
+    if (shadow_row(&a, address, mask, bytes)) return mask;
     /* Lanes of one instruction do not race with each other: all look before one leaves a trace. */
     for (uint32_t left = mask; left; left &= left - 1) {
         a.lane = __builtin_ctz(left);
