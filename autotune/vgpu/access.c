@@ -157,7 +157,10 @@ static uint32_t access_global(struct access *a, uint32_t mask)
     mask &= ~misaligned(a, mask);
     mask = mask ? resolve_global(a, mask) : 0;
     if (mask) count_global(a, mask);
-    if (mask && a->strict) order_strict(a->w->block, a->kind);
+    if (mask && a->strict) {
+        if (a->i->flags & INSN_RELEASE) order_fence(a->w->block);
+        order_strict(a->w->block, a->kind);
+    }
     return mask;
 }
 
