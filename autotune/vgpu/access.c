@@ -2,6 +2,7 @@
 #include "access.h"
 
 #include "interpret.h"
+#include "order.h"
 
 void access_addresses(struct access *a, uint32_t operand, int64_t offset)
 {
@@ -84,9 +85,10 @@ static void check_lane(struct access *a, struct memory_block *m, uint32_t l)
         memset(written + offset, 1, a->bytes); /* once is enough */
     }
     if (written && a->kind != SHARED_READ) memset(written + offset, 1, a->bytes);
-    if (!a->strict &&
-        memory_touch(m, offset, a->bytes, a->w->block->tag, a->kind == SHARED_WRITE))
-        fault_race(a, m, l);
+    if (a->strict) return;
+    const uint32_t other =
+        memory_touch(m, offset, a->bytes, a->w->block->tag, a->kind == SHARED_WRITE);
+    if (other && !order_is_behind(a->w->block, other)) fault_race(a, m, l);
 }
 
 static int inside(const struct memory_block *m, uint64_t address, uint32_t bytes)
@@ -142,7 +144,8 @@ static uint32_t sectors(const struct access *a, uint32_t mask)
 static void count_global(struct access *a, uint32_t mask)
 {
     struct vgpu_counts *c = &a->w->block->counts;
-    const uint64_t bytes = (uint64_t)a->bytes * (uint64_t)__builtin_popcount(mask);
+    const uint64_t lanes = mask == FULL_MASK ? LANES : (uint64_t)__builtin_popcount(mask);
+    const uint64_t bytes = a->bytes * lanes;
     c->global_requests++;
     c->global_sectors += sectors(a, mask);
     if (a->kind != SHARED_WRITE) c->global_load_bytes += bytes;
@@ -154,6 +157,10 @@ static uint32_t access_global(struct access *a, uint32_t mask)
     mask &= ~misaligned(a, mask);
     mask = mask ? resolve_global(a, mask) : 0;
     if (mask) count_global(a, mask);
+    if (mask && a->strict) {
+        if (a->i->flags & INSN_RELEASE) order_fence(a->w->block);
+        order_strict(a->w->block, a->kind);
+    }
     return mask;
 }
 

@@ -250,12 +250,12 @@ static void run_set(struct warp *w, const struct insn *i, const void *const s[4]
     predicate_set(w, i->o[0], yes, mask);
 }
 
-static void run_alu(struct warp *w, const struct insn *i, uint32_t mask)
+/* The handler reads no more sources than there are; the places of others mean nothing. */
+static inline void run_alu(struct warp *w, const struct insn *i, uint32_t mask)
 {
-    const int results = i->kind == KIND_SET ? 2 : 1;
-    const void *s[4] = {NULL};
-    for (int k = 0; k < 4 && results + k < i->operands; k++)
-        s[k] = operand_at(w, i->o[results + k]);
+    const uint32_t *o = i->o + (i->kind == KIND_SET ? 2 : 1);
+    const void *const s[4] = {operand_at(w, o[0]), operand_at(w, o[1]), operand_at(w, o[2]),
+                              operand_at(w, o[3])};
     if (i->kind == KIND_SET) {
         run_set(w, i, s, mask);
     } else if (mask == FULL_MASK) {
@@ -282,6 +282,12 @@ static int check(struct warp *w, const struct insn *i, uint32_t mask)
     return i->flags & INSN_WATCHED && wgmma_touch(w, i, mask);
 }
 
+/* Mostly all; counting bits is slow where the processor's instruction may not be used. */
+static inline uint32_t lanes_in(uint32_t mask)
+{
+    return mask == FULL_MASK ? LANES : (uint32_t)__builtin_popcount(mask);
+}
+
 static inline void step(struct warp *w)
 {
     struct block *b = w->block;
@@ -294,7 +300,7 @@ static inline void step(struct warp *w)
     w->pc++;
     if (mask == 0) return;
     b->counts.by_class[i->class]++;
-    b->counts.thread_instructions += (uint64_t)__builtin_popcount(mask);
+    b->counts.thread_instructions += lanes_in(mask);
     if (__builtin_expect(i->flags & (INSN_CHECKED | INSN_WATCHED), 0) && check(w, i, mask)) return;
     if (i->kind == KIND_RUN)
         i->run(w, i, mask);

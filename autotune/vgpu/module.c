@@ -266,12 +266,25 @@ static int copy_params(struct module_launch *l, void **params)
     return ANSWER_SUCCESS;
 }
 
+static uint8_t *new_params(const struct module_launch *l)
+{
+    return aligned_alloc(64, (l->function->code->param_bytes + 127u) / 64 * 64);
+}
+
+int module_copy_params(struct module_launch *l)
+{
+    uint8_t *copy = new_params(l);
+    if (copy) memcpy(copy, l->params, l->function->code->param_bytes);
+    l->params = copy;
+    return copy != NULL;
+}
+
 int module_prepare(struct module_launch *l, void **params, void **extra)
 {
     if (!is_block_right(l) || !is_grid_right(l)) return ANSWER_INVALID_VALUE;
     if (l->dynamic_bytes > l->function->dynamic_most) return ANSWER_INVALID_VALUE;
     if (params && extra) return ANSWER_INVALID_VALUE;
-    l->params = aligned_alloc(64, (l->function->code->param_bytes + 127u) / 64 * 64);
+    l->params = new_params(l);
     if (!l->params) return ANSWER_OUT_OF_MEMORY;
     const int answer = extra ? copy_buffer(l, extra) : copy_params(l, params);
     if (answer != ANSWER_SUCCESS) {

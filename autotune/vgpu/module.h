@@ -69,6 +69,8 @@ int function_set_attribute(struct function *f, int attribute, int value);
 
 /* Check the request and copy its parameters: from an array of pointers, or from a buffer. */
 int module_prepare(struct module_launch *l, void **params, void **extra);
+/* Give the launch a copy of its parameters.  0: no memory. */
+int module_copy_params(struct module_launch *l);
 /* Run it now.  The answer is what a GPU would say at the next wait. */
 int module_run(const struct module_launch *l);
 
