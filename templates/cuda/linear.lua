@@ -93,8 +93,8 @@ end,
 -- Eights of columns of the mma for eights of rows of x: zero points of x need one of ones.
 eights_of = function(r, eights) return eights + (r.quant == "token_zero" and 1 or 0) end,
 
--- Registers for the sums of `tiles` x `eights` mma: over K, of the group under way (with four groups
--- a chunk some of the next), and of x over that group where zeros meet it.
+-- Registers for the sums of `tiles` x `eights` mma: over K, of the group under way (with four
+-- groups a chunk some of the next), and of x over that group where zeros meet it.
 sum_registers = function(r, tiles, eights)
     local w = r.weight
     local sets = late_scales(r) and 1 or chunk_groups(w) == 4 and 3 or 2

@@ -1,33 +1,34 @@
 /* mma_byte.cuh -- packed weights as bytes beside activations that are bytes: int8 and e4m3
  *
- * Why: weights are packed once, for 16-bit matrix instructions (layout.h, mma), and serve 8-bit ones
- * as well.  What a lane holds of one row and one step s of 16 columns are the codes of four columns,
- * and the four of step s + 1 are the other half of what m16n8k32 wants of it:
+ * Why: weights are packed once, for 16-bit matrix instructions (layout.h, mma), and serve 8-bit
+ * ones as well.  What a lane holds of one row and one step s of 16 columns are the codes of four
+ * columns, and the four of step s + 1 are the other half of what m16n8k32 wants of it:
  *
- *     m16n8k32, A operand, row g    a[0]: positions 4 t .. 4 t + 3     a[2]: 16 + 4 t .. 16 + 4 t + 3
- *     a lane's columns of row g     step s: 2 t, 2 t + 1, 2 t + 8, 2 t + 9          step s + 1: the same
+ *     A operand, row g     a[0]: bytes 4 t .. 4 t + 3     a[2]: bytes 16 + 4 t .. 16 + 4 t + 3
+ *     columns of a lane    2 t, 2 t + 1, 2 t + 8, 2 t + 9 of step s        of step s + 1
  *
  * The order of K is free as long as both operands agree, so the activations are stored in this one
  * (kernel_abi.h, qk_code_index): a 16-byte piece of a row of x is a step, and ldmatrix of pieces s
  * and s + 1 gives b[0] and b[1].
  *
  * Codes become signed bytes without a multiplication, four at a time:
- *     8 bits; narrower without zero   q 2^l ^ 0x80 = 2^l (q - 2^(bits-1)), left-justified: l = 8 - bits;
- *                                     2^l is taken out of the scale
- *     narrower, integer zero          ((q | 0x80) - z) ^ 0x80 = q - z: no borrow leaves its byte
- *     narrower, float minimum         q
- *     8-bit floats                    the code
- *     looked up                       IQ4 and E2M1 in halves are integers: byte permutations
- * Where the zero point does not fit (8 bits less an integer zero) or is a float, it meets the sum of
- * the group's activations, which one more mma with a matrix of ones gives:
- *     w = s b + m,  b the byte        y += s (sum b x) + m (sum x)
+ *     without zero point             q 2^l ^ 0x80 = 2^l (q - 2^(bits-1)), left-justified: l = 8 -
+ *                                    bits; 2^l is taken out of the scale
+ *     integer zero, 7 bits or less   ((q | 0x80) - z) ^ 0x80 = q - z: no borrow leaves its byte
+ *     float minimum, 7 or less       q
+ *     either, 8 bits                 q ^ 0x80 = q - 128
+ *     8-bit floats                   the code
+ *     looked up                      IQ4 and E2M1 in halves are integers: byte permutations
+ * Where the zero point does not fit (8 bits less an integer zero) or is a float, it meets the sum
+ * of the group's activations, which one more mma with a matrix of ones gives:
+ *     w = s b + m,  b the byte       y += s (sum b x) + m (sum x)
  *
- * Integer sums are exact.  Those of whole rows gather over all of K, which for products of up to 2^14
- * goes to K = 131071, and meet their scale at the end.  Those of a chunk start at 1.5 2^23, as an
- * integer: as a float the same bits are 1.5 2^23 + sum for every |sum| <= 2^22, so that the
+ * Integer sums are exact.  Those of whole rows gather over all of K, which for products of up to
+ * 2^14 goes to K = 131071, and meet their scale at the end.  Those of a chunk start at 1.5 2^23, as
+ * an integer: as a float the same bits are 1.5 2^23 + sum for every |sum| <= 2^22, so that the
  * conversion is a subtraction (I2F has a quarter or less of its rate).
- * Sums of 8-bit floats start afresh every chunk and are added up in f32: tensor cores keep fewer bits
- * of a sum than f32 has.
+ * Sums of 8-bit floats start afresh every chunk and are added up in f32: tensor cores keep fewer
+ * bits of a sum than f32 has.
  *
  * A row of x with zero point z is worth (code - z).  One more eight of columns, all ones, gives the
  * sums of W under the same scales, and z times them is taken off at the end.  dp4a would give them
@@ -74,9 +75,10 @@ template <int W> QK void qk_mma_bytes(qk_i8, int *d, const u32 *a, const u32 *b,
 }
 #endif
 
-/* Native on sm_89 and sm_120.  The assembler takes it for sm_90 and sm_100 as well and emulates it by
- * conversions and 16-bit mma: the templates refuse those. */
-template <int W> QK void qk_mma_bytes(qk_e4m3, float *d, const u32 *a, const u32 *b, const float *c)
+/* Native on sm_89 and sm_120.  The assembler takes it for sm_90 and sm_100 as well and emulates it
+ * by conversions and 16-bit mma: the templates refuse those. */
+template <int W>
+QK void qk_mma_bytes(qk_e4m3, float *d, const u32 *a, const u32 *b, const float *c)
 {
     static_assert(W == 2, "there is no m16n8k16 of 8-bit floats");
     asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 "
@@ -107,12 +109,13 @@ template <int CODE> struct qk_integers {
     {
         const u32 low = word & 0x77777777u;
         const u32 half = qk_and_or(word >> 1, 0x44444444u, 0x32103210u);
-        return __byte_perm(look_up(low, half), look_up(low >> 16, half >> 16), h ? 0x7351 : 0x6240);
+        return __byte_perm(look_up(low, half), look_up(low >> 16, half >> 16),
+                           h ? 0x7351 : 0x6240);
     }
 
   private:
-    /* Four codes: of each the lower three bits are a nibble of `low`, the fourth one chooses between
-     * bytes i and i + 4 in nibble i of `half`. */
+    /* Four codes: of each the lower three bits are a nibble of `low`, the fourth one chooses
+     * between bytes i and i + 4 in nibble i of `half`. */
     QK u32 look_up(u32 low, u32 half)
     {
         constexpr u32 a = four(0), b = four(4), c = four(8), d = four(12);
@@ -120,8 +123,8 @@ template <int CODE> struct qk_integers {
     }
 };
 
-/* BITS 2..8 and ACT qk_i8, or 8 and qk_e4m3.  The rest as in qk_packed, whose copies to a stage this
- * takes as they are. */
+/* BITS 2..8 and ACT qk_i8, or 8 and qk_e4m3.  The rest as in qk_packed, whose copies to a stage
+ * this takes as they are. */
 template <int BITS, int GROUP, class SCALE, int ZERO, class ACT, int CODE = QK_CODE_INT>
 struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
     using base = qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE>;
@@ -137,12 +140,12 @@ struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
     static constexpr float UNIT = LOOKED_UP ? integers::UNIT : 1.0f / (1 << LEFT); /* of a byte */
     static constexpr u32 SIGN = ZERO == QK_ZERO_FLOAT && BITS < 8 ? 0u : 0x80808080u;
 
-    static constexpr int PIECES = 4;                     /* of 16 bytes in a chunk of x */
+    static constexpr int PIECES = 4; /* of 16 bytes in a chunk of x */
     static constexpr int WORDS = base::GROUP_STEPS == 1 ? 1 : 2; /* of B, 16 columns, in an mma */
     static constexpr int GROUP_STEPS = base::GROUP_STEPS / WORDS; /* mma in a group */
 
-    using part = qk_choose<FLOATS, float, int>;  /* what an mma adds to */
-    using total = qk_choose<WHOLE, int, float>;  /* what is kept over chunks */
+    using part = qk_choose<FLOATS, float, int>; /* what an mma adds to */
+    using total = qk_choose<WHOLE, int, float>; /* what is kept over chunks */
 
     struct scaling {
         float scale[2], minimum[2];
@@ -162,7 +165,7 @@ struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
             }
         }
 
-        /* acc += scale * part (+ minimum * sum), times the scales of x where blocks have their own. */
+        /* acc += scale * part (+ minimum * sum), times the scales of x where blocks have some. */
         template <class VALUES>
         __device__ __forceinline__ void add(total *acc, const part *p, const part *sum,
                                             const VALUES &x) const
@@ -260,8 +263,8 @@ struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
         return v;
     }
 
-    /* Codes of one plane, at bit `to`, with the bits `sign` turned.  Where columns k, k + 1 are bytes 0, 2 of a word and those
-     * of the other step bytes 1, 3, one byte permutation parts the steps or rows. */
+    /* Codes of one plane, at bit `to`, with the bits `sign` turned.  Columns k, k + 1 are bytes 0,
+     * 2 of a word, and bytes 1, 3 belong to another row or step: a byte permutation parts them. */
     QK u32 plane(const u32 *word, int width, int to, int h, int s, u32 sign)
     {
         if (width == 8)
@@ -271,8 +274,8 @@ struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
         const int other = width == 2 ? s % 2 : s / 2;
         const u32 w = width == 2 ? word[s / 2] : word[0];
         const int bit = width == 2 ? 2 * h : h + 4 * (s % 2);
-        return __byte_perm(field(w, width, bit, to, sign), field(w, width, bit + 2 * width, to, sign),
-                           other ? 0x7531 : 0x6420);
+        return __byte_perm(field(w, width, bit, to, sign),
+                           field(w, width, bit + 2 * width, to, sign), other ? 0x7531 : 0x6420);
     }
 
     /* The fields of `width` bits at bit `from` of the bytes of a word, moved to bit `to`. */
@@ -285,9 +288,9 @@ struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
 
 /* ---- activations ---- */
 
-/* Rows of codes lie in a stage as 64 bytes, four 16-byte pieces, permuted by the number of the pair of
- * rows: eight rows of one piece meet all 32 banks.  As in qk_swizzle, piece `n` of the row of which
- * `at` is piece p lies at  at ^ (n ^ p) * 16.
+/* Rows of codes lie in a stage as 64 bytes, four 16-byte pieces, permuted by the number of the pair
+ * of rows: eight rows of one piece meet all 32 banks.  As in qk_swizzle, piece `n` of the row of
+ * which `at` is piece p lies at  at ^ (n ^ p) * 16.
  * Where blocks of 128 columns have their own scale (BLOCKS), those of the rows lie behind them. */
 template <int ROWS, int THREADS, bool BLOCKS> struct qk_code_rows {
     static constexpr int ROW_BYTES = 64;
@@ -316,8 +319,8 @@ template <int ROWS, int THREADS, bool BLOCKS> struct qk_code_rows {
                 scale[i] = a.x_scale + min(m0 + i * THREADS + thread, a.M - 1) * a.lds;
     }
 
-    /* Start this thread's copies of 64 columns.  Rows are whole chunks long and aligned: there is no
-     * tail. */
+    /* Start this thread's copies of 64 columns.  Rows are whole chunks long and aligned: there is
+     * no tail. */
     template <class COPY>
     __device__ __forceinline__ void start(COPY &copy, int first, u32 stage, int chunk) const
     {
@@ -347,8 +350,8 @@ template <int ROWS, int THREADS, bool BLOCKS> struct qk_code_rows {
         __device__ __forceinline__ void load(u32 stage, int m, int lane)
         {
             if constexpr (BLOCKS) {
-                const uint2 v =
-                    qk_shared_load8(stage + ROWS * ROW_BYTES + m * 32 + lane % 4 * 8);
+                const u32 at = stage + ROWS * ROW_BYTES + m * 32 + lane % 4 * 8;
+                const uint2 v = qk_shared_load8(at);
                 scale = make_float2(__uint_as_float(v.x), __uint_as_float(v.y));
             }
         }

@@ -540,7 +540,6 @@ template <int ROWS, int THREADS> struct qk_rows {
     bool aligned;
 
     QK u32 at(int row, int piece) { return qk_swizzle(row, piece); }
-    QK u32 mask(int, int, int) { return ~0u; } /* columns from K on are 0 in a stage */
     struct values {
         __device__ __forceinline__ void load(u32, int, int) {}
     };
