@@ -142,7 +142,8 @@ static uint32_t sectors(const struct access *a, uint32_t mask)
 static void count_global(struct access *a, uint32_t mask)
 {
     struct vgpu_counts *c = &a->w->block->counts;
-    const uint64_t bytes = (uint64_t)a->bytes * (uint64_t)__builtin_popcount(mask);
+    const uint64_t lanes = mask == FULL_MASK ? LANES : (uint64_t)__builtin_popcount(mask);
+    const uint64_t bytes = a->bytes * lanes;
     c->global_requests++;
     c->global_sectors += sectors(a, mask);
     if (a->kind != SHARED_WRITE) c->global_load_bytes += bytes;
@@ -159,12 +160,17 @@ static uint32_t access_global(struct access *a, uint32_t mask)
 
 /* ---- shared ---- */
 
+uint32_t access_shared_address(uint64_t address)
+{
+    if (address >> WINDOW_BITS == WINDOW_SHARED >> WINDOW_BITS) address -= WINDOW_SHARED;
+    return address >> 32 ? 0xfffffff0u : (uint32_t)address;
+}
+
 static uint32_t access_shared(struct access *a, uint32_t mask)
 {
     struct block *b = a->w->block;
     uint32_t at[LANES];
-    for (int l = 0; l < LANES; l++)
-        at[l] = a->address[l] >> 32 ? 0xfffffff0u : (uint32_t)a->address[l];
+    for (int l = 0; l < LANES; l++) at[l] = access_shared_address(a->address[l]);
     mask = shared_access(b->shared, a->w->index, at, mask, a->bytes, a->kind,
                          &b->counts.shared_wavefronts);
     b->counts.shared_requests++;
@@ -255,4 +261,22 @@ uint32_t access_resolve(struct access *a, enum ptx_space space, uint32_t mask)
         [PTX_LOCAL] = access_local,     [PTX_PARAM] = access_param,   [PTX_CONST] = access_global,
     };
     return resolve[space](a, mask);
+}
+
+/* ---- bulk copies ---- */
+
+uint8_t *access_global_range(struct warp *w, const struct insn *i, uint32_t l, uint64_t address,
+                             uint32_t bytes, enum shared_kind kind)
+{
+    struct access a = {.w = w, .i = i, .bytes = bytes, .kind = kind};
+    a.address[l] = address;
+    return resolve_global(&a, 1u << l) ? a.host[l] : NULL;
+}
+
+const void *access_constant(const struct warp *w, uint64_t address, uint32_t bytes)
+{
+    const struct launch *launch = w->block->launch;
+    if (address >> WINDOW_BITS != WINDOW_PARAM >> WINDOW_BITS) return memory_host(address, bytes);
+    const uint64_t at = address - WINDOW_PARAM;
+    return at + bytes <= launch->function->param_bytes ? launch->params + at : NULL;
 }

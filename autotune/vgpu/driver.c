@@ -16,6 +16,7 @@
 #include "memory.h"
 #include "module.h"
 #include "report.h"
+#include "tensor_map.h"
 #include "vgpu.h"
 
 enum { DRIVER_VERSION = 13000, MAX_DEVICES = 16, MAX_STACK = 32, LOG_BYTES = 512 };
@@ -594,6 +595,27 @@ VGPU_API int cuLaunchKernelEx(const struct launch_config *config, void *function
         if (config->attributes[i].id == LAUNCH_CLUSTER)
             memcpy(l.cluster, config->attributes[i].value.cluster, sizeof l.cluster);
     return launch(&l, config->stream, params, extra);
+}
+
+VGPU_API int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *address,
+                                    const uint64_t *dim, const uint64_t *stride,
+                                    const uint32_t *box, const uint32_t *element, int interleave,
+                                    int swizzle, int promotion, int fill)
+{
+    const struct tensor_map_request r = {.type = type,
+                                         .interleave = interleave,
+                                         .swizzle = swizzle,
+                                         .fill = fill,
+                                         .rank = rank,
+                                         .base = (uint64_t)(uintptr_t)address,
+                                         .dim = dim,
+                                         .stride = stride,
+                                         .box = box,
+                                         .element = element};
+    (void)promotion;
+    if (!map || (uintptr_t)map % 64 || !dim || !box || !element || (rank > 1 && !stride))
+        return ANSWER_INVALID_VALUE;
+    return tensor_map_encode(&r, map) ? ANSWER_SUCCESS : ANSWER_INVALID_VALUE;
 }
 
 /* ---- what the checker asks ---- */

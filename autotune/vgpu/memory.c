@@ -196,10 +196,12 @@ int memory_touch(struct memory_block *m, uint64_t offset, uint32_t bytes, uint32
 {
     if (!m->touched && !make_touched(m)) return 0;
     uint64_t *word = m->touched + offset / 4;
-    if (bytes < 4) /* aligned: within one word */
-        return touch_word(word, ((1u << bytes) - 1) << (offset % 4) << BYTES_SHIFT, tag, write);
     int conflict = 0;
-    for (uint32_t i = 0; i < bytes / 4; i++)
-        conflict |= touch_word(word + i, 0xfu << BYTES_SHIFT, tag, write);
+    for (uint32_t from = (uint32_t)offset % 4, left = bytes; left; from = 0, word++) {
+        const uint32_t here = left < 4 - from ? left : 4 - from;
+        const uint32_t marks = ((1u << here) - 1) << from << BYTES_SHIFT;
+        conflict |= touch_word(word, marks, tag, write);
+        left -= here;
+    }
     return conflict;
 }

@@ -130,6 +130,7 @@ static int take_modifier(char group, const struct part *p, struct opcode_match *
     case 'B': return take_combine(p, m);
     case 'U': return is(p, "uni");
     case 'A': return is(p, "aligned");
+    case 'D': return index_in(p, "1d 2d 3d 4d 5d tile") >= 0;
     case 'K': return take_caching(p, m);
     case 'M': return take_order(p, m);
     default: return 0;

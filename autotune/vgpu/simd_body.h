@@ -72,11 +72,12 @@ static inline void canonical_nan(f32x8 *v)
 
 static void lanes_from_f16(float out[32], const uint32_t h[32])
 {
-    uint16_t low[32];
-    for (int l = 0; l < 32; l++) low[l] = (uint16_t)h[l];
     for (int l = 0; l < 32; l += 8) {
+        u32x8 words;
+        memcpy(&words, h + l, sizeof words);
+        const u16x8 low = __builtin_convertvector(words, u16x8);
         f32x8 v;
-        from_f16(&v, low + l);
+        from_f16(&v, &low);
         canonical_nan(&v);
         *(loose_f32x8 *)(out + l) = v;
     }
@@ -84,12 +85,13 @@ static void lanes_from_f16(float out[32], const uint32_t h[32])
 
 static void lanes_to_f16(uint32_t out[32], const float v[32])
 {
-    uint16_t low[32];
     for (int l = 0; l < 32; l += 8) {
         const f32x8 f = *(const loose_f32x8 *)(v + l);
-        to_f16(low + l, &f);
+        u16x8 low;
+        to_f16(&low, &f);
+        const u32x8 words = __builtin_convertvector(low, u32x8);
+        memcpy(out + l, &words, sizeof words);
     }
-    for (int l = 0; l < 32; l++) out[l] = low[l];
 }
 
 /* ---- operands: 16 bytes of a row to floats ---- */

@@ -49,6 +49,14 @@ packed_type = function(r)
            .. w.code:upper() .. ">"
 end,
 
+-- Whether activations in 8 bits meet weights that become bytes of the same kind; if not, why.
+byte_codes = function(r)
+    local code = r.weight.code
+    if r.act == "e4m3" then return code == "e4m3", "e4m3 activations need e4m3 codes" end
+    return code == "int" or code == "iq4" or code == "e2m1",
+           "i8 activations need codes of integers: int, iq4 or e2m1"
+end,
+
 -- Whether mma.sync multiplies what a request asks for: 16-bit activations, or codes of which both
 -- operands are of one kind; if not, why.  The assembler takes 8-bit floats for sm_90 and sm_100 as
 -- well, and makes conversions and 16-bit mma of them, slower than 16-bit activations.
@@ -58,14 +66,10 @@ mma_sync = function(r)
     if floats and r.arch.number ~= 89 and r.arch.number ~= 120 then
         return false, "mma.sync of 8-bit floats is native on sm_89 and sm_120 only"
     end
-    if floats and w.code ~= "e4m3" then return false, "e4m3 activations need e4m3 codes" end
-    if not floats and w.code ~= "int" and w.code ~= "iq4" and w.code ~= "e2m1" then
-        return false, "i8 activations need codes of integers: int, iq4 or e2m1"
-    end
     if floats and chunk_groups(w) == 4 then
         return false, "a group of 8-bit floats must be 32 or a multiple of 64"
     end
-    return true
+    return byte_codes(r)
 end,
 
 -- Integer sums of whole rows meet their scales at the end (mma_byte.cuh, WHOLE).

@@ -13,10 +13,10 @@
  *            (1024 + 2^o q) 2^-o - (1024 2^-o + z), where 2^o q is a code left at bit o of its
  *            half, so that half of the 4-bit codes need no shift
  *     bf16   (128 + q) - (128 + z); 8-bit codes go through f32, bf16 has 8 bits of precision
- * 8-bit floats become the same numbers of 16 bits: sign, exponent and mantissa are moved into place,
- * which divides by the difference of the biases' powers of two, denormals included, and a
- * multiplication by that power puts it right.  0x7f and 0xff, NaN that no quantizer writes, count
- * as +-480.
+ * 8-bit floats become the same numbers of 16 bits: sign, exponent and mantissa are moved into place.
+ * This divides all of them, denormals too, by 2 to the difference of the biases, and one
+ * multiplication puts it right.  0x7f and 0xff, NaN that no quantizer writes, count as +-480; not
+ * from sm_89 on, which converts to f16 itself (2 slots for two codes instead of 5).
  * Codes that are looked up become the nearest 16-bit number (of IQ4 and E2M1: the number) by byte
  * permutations, which look four codes up in eight bytes: lower and upper half of the table, and
  * one more to choose between them, for the lower bytes of four numbers and for the upper ones.
@@ -46,15 +46,25 @@ struct qk_two_level { /* scale type: int8 under an f16 of 256 columns */
     QK float get(raw v) { return (float)v; }
 };
 
+template <class A, class B> constexpr bool qk_same = false;
+template <class A> constexpr bool qk_same<A, A> = true;
+
+/* A scale of a group.  To let NaN, which no quantizer writes, count as a number saves half of the
+ * conversion of a byte. */
+template <class T> QK float qk_group_scale(typename T::raw v)
+{
+    if constexpr (qk_same<T, qk_e8m0>) return __uint_as_float(max((u32)v << 23, 0x400000u));
+    else if constexpr (qk_same<T, qk_e4m3>)
+        return __uint_as_float((u32)(signed char)v << 20 & 0x87f00000u) * 0x1p120f;
+    else return T::get(v);
+}
+
 template <class T> QK typename T::raw qk_shared_raw(u32 at)
 {
     if constexpr (sizeof(typename T::raw) == 4) return __uint_as_float(qk_shared_load4(at));
     else if constexpr (sizeof(typename T::raw) == 2) return (typename T::raw)qk_shared_load2(at);
     else return (typename T::raw)qk_shared_load1(at);
 }
-
-template <class A, class B> constexpr bool qk_same = false;
-template <class A> constexpr bool qk_same<A, A> = true;
 
 template <bool, class A, class B> struct qk_choice { typedef A type; };
 template <class A, class B> struct qk_choice<false, A, B> { typedef B type; };
@@ -78,8 +88,8 @@ template <int CODE, int FIRST = 0, int COUNT = QK_VALUES> QK float qk_choose_val
                             : qk_choose_value<CODE, FIRST, HALF>(code);
 }
 
-/* The nearest 16-bit float of so many bits of mantissa, to even, of a number within its normal range,
- * or 0 (the sign of which is lost). */
+/* The nearest 16-bit float, to even, of a number within its normal range, or 0 (which loses its
+ * sign). */
 constexpr u32 qk_round16(float v, int mantissa, int bias)
 {
     if (v == 0.0f) return 0;
@@ -133,14 +143,27 @@ template <int CODE, class ACT> struct qk_lookup {
     }
 };
 
-/* 8-bit floats in the upper bytes of both halves as numbers of type T. */
-QK u32 qk_from_e4m3(qk_f16, u32 v)
+/* 8-bit floats in the lower or upper bytes of both halves of a word as numbers of type T. */
+#if __CUDA_ARCH__ >= 890
+QK u32 qk_from_e4m3(qk_f16, u32 word, bool upper)
 {
+    u32 v;
+    asm("cvt.rn.f16x2.e4m3x2 %0, %1;"
+        : "=r"(v)
+        : "h"((u16)__byte_perm(word, 0, upper ? 0x31 : 0x20)));
+    return v;
+}
+#else
+QK u32 qk_from_e4m3(qk_f16, u32 word, bool upper)
+{
+    const u32 v = upper ? word : word << 8;
     return qk_fma2(qk_f16(), qk_and_or(v, 0x80008000u, v >> 1 & 0x3f803f80u), 0x5c005c00u, 0);
 }
+#endif
 
-QK u32 qk_from_e4m3(qk_bf16, u32 v)
+QK u32 qk_from_e4m3(qk_bf16, u32 word, bool upper)
 {
+    const u32 v = upper ? word : word << 8;
     return qk_fma2(qk_bf16(), qk_and_or(v, 0x80008000u, v >> 4 & 0x07f007f0u), 0x7b807b80u, 0);
 }
 
@@ -339,7 +362,8 @@ struct qk_packed {
       private:
         __device__ __forceinline__ float one(u32 from) const
         {
-            return SCALE::get(qk_shared_raw<SCALE>(from + r * (int)sizeof(typename SCALE::raw)));
+            from += r * (int)sizeof(typename SCALE::raw);
+            return qk_group_scale<SCALE>(qk_shared_raw<SCALE>(from));
         }
         __device__ __forceinline__ float super(int which) const
         {
@@ -400,7 +424,7 @@ struct qk_packed {
             else if constexpr (CODE == QK_CODE_INT)
                 a[p] = integer(pair(c, 4 * step + p), s.bias[p % 2], offset(4 * step + p));
             else if constexpr (CODE == QK_CODE_E4M3)
-                a[p] = qk_from_e4m3(ACT(), c.word[2 * step + p / 2] << (p % 2 ? 0 : 8));
+                a[p] = qk_from_e4m3(ACT(), c.word[2 * step + p / 2], p % 2);
         }
         if constexpr (LOOKED_UP) qk_lookup<CODE, ACT>::pairs(a, c.word[step]);
     }
@@ -422,8 +446,8 @@ struct qk_packed {
         qk_mma(ACT(), part, a, b, first);
     }
 
-    /* What the gathered sums of a tile's rows g and g + 8 are worth: they have met their scales, but
-     * not the one of the whole matrix. */
+    /* What the gathered sums of a tile's rows g and g + 8 are worth: they have met their scales,
+     * but not the one of the whole matrix. */
     struct worth {
         float matrix;
         __device__ __forceinline__ void load(const qk_weight &w, int, int)

@@ -153,8 +153,8 @@ template <class T> QK float qk_load(const void *p, qk_i64 i)
     return T::get(((const typename T::raw *)p)[i]);
 }
 
-/* Outputs beyond the range of f16 become its largest: activations like that are met in practice, and
- * one infinity turns all that follows into NaN. */
+/* Outputs beyond the range of f16 become its largest: activations like that are met in practice,
+ * and one infinity turns all that follows into NaN. */
 template <class T> QK void qk_store(void *p, qk_i64 i, float v)
 {
     ((typename T::raw *)p)[i] = T::put(T::clamp(v));

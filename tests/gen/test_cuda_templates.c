@@ -245,10 +245,11 @@ static void test_coded_activations(void **state)
 static void test_wgmma(void **state)
 {
     static const char *const many[] = {
-        "linear.w4g128.f16.f16",   "linear.w4g32m.k.bf16.bf16", "linear.w3gcz.f16.f32",
-        "linear.f16.f16.bf16",     "linear.nvfp4.bf16.bf16",    "linear.w8gc.i8t.f16",
-        "linear.w4g128z.i8t.bf16", "linear.w4g32m.i8t.f16",     "linear.w8gcm.bf16.f16",
-        "linear.w4g48z.f16.f16",   "linear.e4m3g128.bf16.bf16",
+        "linear.w4g128.f16.f16",     "linear.w4g32m.k.bf16.bf16", "linear.w3gcz.f16.f32",
+        "linear.f16.f16.bf16",       "linear.nvfp4.bf16.bf16",    "linear.w8gc.i8t.f16",
+        "linear.w4g128z.i8t.bf16",   "linear.w4g32m.i8t.f16",     "linear.w8gc.i8tz.f16",
+        "linear.w4g128.i8tz.f32",    "linear.w8gcm.bf16.f16",     "linear.w4g48z.f16.f16",
+        "linear.e4m3g128.bf16.bf16",
     };
     static const char *const any[] = {"linear.e4m3gc.f32.e4m3t.bf16",
                                       "linear.e4m3g128.f32.e4m3b.f16"};
