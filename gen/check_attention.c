@@ -295,12 +295,13 @@ static int64_t combine_work(const struct op_desc *d, const struct check_case *c)
            d->head;
 }
 
-/* Parts of one row: exact, equal tops and two or four as the sum of all; random, some are empty. */
+/* Parts of one row: exact, equal tops and two as the sum of all; random, some are empty, and tops so
+ * large that 2^top is beyond f32. */
 static void fill_row(const struct check_case *c, int s, int split, uint64_t *random, float *top,
                      float *sum)
 {
     const int is_last = s == split - 1;
-    *top = c->exact ? 3 : 20 * check_unit(random);
+    *top = c->exact ? 3 : 300 + 20 * check_unit(random);
     *sum = c->exact ? (float)(s == 0) * 2 : 2.5f + check_unit(random);
     if (c->exact || is_last || check_int(random, 0, 3) > 0) return;
     *top = -INFINITY;

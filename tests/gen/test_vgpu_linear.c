@@ -50,8 +50,8 @@ static int close_all(void **state)
 
 /* ---- kernels ---- */
 
-/* The best kernel for rows lo..hi of a request that does not split K, on a device, and its buffers:
- * until it has run. */
+/* A template's best kernel for rows lo..hi of a request that does not split K, on a device, and its
+ * buffers: until it has run. */
 struct loaded {
     qrt_device *device;
     struct op_desc desc;
@@ -60,7 +60,8 @@ struct loaded {
     int buffers;
 };
 
-static void load(struct loaded *l, const char *request, const char *arch, int lo, int hi)
+static void load(struct loaded *l, const char *request, const char *arch, const char *template,
+                 int lo, int hi)
 {
     struct request r = {.arch = arch_find(arch), .m_lo = lo, .m_hi = hi};
     struct candidate *c;
@@ -70,7 +71,8 @@ static void load(struct loaded *l, const char *request, const char *arch, int lo
     if (op_desc_parse(request, &r.desc) != QRT_OK ||
         template_candidates(set, &r, &c, &count) != QRT_OK)
         fail_msg("%s: %s", request, qrt_message());
-    while (i < count && c[i].record.split > 1) i++;
+    while (i < count && (c[i].record.split > 1 || strcmp(c[i].record.template_, template) != 0))
+        i++;
     assert_true(i < count);
     if (unit_make(set, &c[i], &unit) != QRT_OK || nvrtc_compile(nvrtc, &unit, &image) != QRT_OK ||
         virtual_device(virtual, r.arch, &l->device) != QRT_OK)
@@ -78,7 +80,8 @@ static void load(struct loaded *l, const char *request, const char *arch, int lo
     const struct entry e = {.record = c[i].record,
                             .part = {[ENTRY_IMAGE] = {image.image, image.image_bytes},
                                      [ENTRY_PTX] = {image.ptx, image.ptx_bytes}}};
-    assert_int_equal(l->device->ops->load(l->device, &e, &l->kernel), QRT_OK);
+    if (l->device->ops->load(l->device, &e, &l->kernel) != QRT_OK)
+        fail_msg("%s: %s", request, qrt_message());
     l->desc = r.desc;
     l->buffers = 0;
     l->kernel.record = c[i].record;
@@ -201,11 +204,12 @@ static void expect_row(const struct loaded *l, const struct matrix *m, int n, co
 
 /* ---- tests ---- */
 
-static void check_identity(const char *request, const char *arch, int lo, int hi)
+static void check_identity(const char *request, const char *arch, const char *template, int lo,
+                           int hi)
 {
     struct loaded l;
     struct matrix m;
-    load(&l, request, arch, lo, hi);
+    load(&l, request, arch, template, lo, hi);
     make_matrix(&l, 0, &m);
     const int rows = m.host.K;
     uint16_t *x = calloc((size_t)rows * (size_t)rows, sizeof *x);
@@ -244,8 +248,8 @@ static void identity_gives_the_weights(void **state)
         {"linear.e4m3g64.bf16.f32", "sm_120"},    {"linear.e4m3g16.e4m3.bf16.f32", "sm_75"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        check_identity(cases[i].request, cases[i].arch, 17, 32);
-        check_identity(cases[i].request, cases[i].arch, 129, 256);
+        check_identity(cases[i].request, cases[i].arch, "cuda/gemv", 17, 32);
+        check_identity(cases[i].request, cases[i].arch, "cuda/gemm", 129, 256);
     }
 }
 
@@ -254,7 +258,7 @@ static void check_embed(const char *request, const char *arch)
     struct loaded l;
     struct matrix m;
     int id[N];
-    load(&l, request, arch, 1, 1);
+    load(&l, request, arch, "cuda/embed", 1, 1);
     make_matrix(&l, 1, &m);
     for (int n = 0; n < N; n++) id[n] = n;
     const size_t bytes = (size_t)N * (size_t)m.host.K * sizeof(float);
@@ -298,11 +302,11 @@ static const struct {
 enum { SUMS = sizeof sums / sizeof *sums };
 
 /* y[m, n] = 2 * weight[n]. */
-static void check_sums(const char *request, int lo, int hi, int M)
+static void check_sums(const char *request, const char *template, int lo, int hi, int M)
 {
     enum { COLUMNS = 64 };
     struct loaded l;
-    load(&l, request, "sm_80", lo, hi);
+    load(&l, request, "sm_80", template, lo, hi);
     const enum elem_type type = (enum elem_type)l.desc.out;
     uint16_t w[LAYOUT_ROWS * COLUMNS] = {0}, value, got[SUMS];
     uint16_t *x = calloc((size_t)M * COLUMNS, sizeof *x), *y = calloc((size_t)M * SUMS, sizeof *y);
@@ -338,9 +342,9 @@ static void outputs_are_clamped(void **state)
 {
     (void)state;
     if (!nvrtc) skip();
-    check_sums("linear.f16.f16.f16", 1, 1, 3);
-    check_sums("linear.f16.f16.f16", 129, 256, 40);
-    check_sums("linear.bf16.bf16.bf16", 1, 1, 3);
+    check_sums("linear.f16.f16.f16", "cuda/gemv", 1, 1, 3);
+    check_sums("linear.f16.f16.f16", "cuda/gemm", 129, 256, 40);
+    check_sums("linear.bf16.bf16.bf16", "cuda/gemv", 1, 1, 3);
 }
 
 static void reduced_outputs_are_clamped(void **state)
@@ -350,7 +354,7 @@ static void reduced_outputs_are_clamped(void **state)
     struct loaded l;
     float parts[2][SUMS];
     uint16_t y[SUMS];
-    load(&l, "reduce.f16", "sm_120", 1, 1);
+    load(&l, "reduce.f16", "sm_120", "cuda/reduce", 1, 1);
     for (int n = 0; n < SUMS; n++) parts[0][n] = parts[1][n] = sums[n].weight;
     void *device_y = to_device(&l, NULL, sizeof y);
     const union op_args args = {.reduce = {.partial = to_device(&l, parts, sizeof parts),
