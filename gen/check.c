@@ -12,18 +12,17 @@
 enum {
     MAX_ROWS = 32,        /* different M of a grid */
     ATTENTION_MOST = 150, /* rows of attention: ref's work grows with their square */
-    SINGLE_MOST = 130,    /* rows of ops that have no tiles of rows */
     MAX_FINDINGS = 3,     /* of a kernel, before its other cases are left out */
     SPLIT_TRIED = 3,      /* for kernels that leave the split to the runtime */
 };
 
 /* How far each effort goes. */
 static const struct {
-    int most_rows;
-    int64_t most_work; /* multiply-adds of a case */
+    int most_rows, most_single_rows; /* of ops that have tiles of rows, and of others */
+    int64_t most_work;               /* multiply-adds of a case */
 } efforts[] = {
-    [CHECK_NORMAL] = {1033, 8000000},
-    [CHECK_QUICK] = {257, 2600000},
+    [CHECK_NORMAL] = {1033, 130, 8000000},
+    [CHECK_QUICK] = {257, 33, 2600000},
 };
 
 struct checker {
@@ -85,24 +84,26 @@ void check_report_free(struct check_report *r)
 
 /* ---- the grid of a kernel ---- */
 
-/* The M to try, ascending: both ends of the range, and what lies around the edges of tiles; fewer for
- * ops whose rows do not share tiles. */
-static int rows_to_try(const struct entry_record *r, int most, int rows[MAX_ROWS])
+/* The M around the edges of tiles; fewer where a case is dear or rows do not share tiles. */
+static const int linear_rows[] = {1,  2,  3,  4,  5,  6,  7,   8,   9,   15,  16, 17,
+                                  31, 32, 33, 63, 64, 65, 127, 128, 129, 257, 0};
+static const int attention_rows[] = {1, 2, 3, 4, 8, 9, 16, 17, 33, 65, 129, 0};
+static const int single_rows[] = {1, 2, 3, 5, 8, 33, 100, 0};
+
+/* The M to try, ascending: both ends of the range, and what lies between. */
+static int rows_to_try(const struct entry_record *r, enum check_effort effort, int rows[MAX_ROWS])
 {
-    static const int tiles[] = {1,  2,  3,  4,  5,  6,  7,  8,   9,   15,  16,
-                                17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 257};
-    static const int single[] = {1, 2, 3, 5, 8, 33, 100};
-    const int is_tiled = r->desc.op == OP_LINEAR || r->desc.op == OP_ATTENTION;
-    const int *edges = is_tiled ? tiles : single;
-    const size_t edge_count =
-        is_tiled ? sizeof tiles / sizeof *tiles : sizeof single / sizeof *single;
+    const int *edge = r->desc.op == OP_LINEAR      ? linear_rows
+                      : r->desc.op == OP_ATTENTION ? attention_rows
+                                                   : single_rows;
+    const int most =
+        edge == single_rows ? efforts[effort].most_single_rows : efforts[effort].most_rows;
     int hi = r->m_hi < most ? r->m_hi : most, count = 0;
-    if (r->desc.op == OP_ATTENTION && hi > ATTENTION_MOST) hi = ATTENTION_MOST;
-    if (!is_tiled && hi > SINGLE_MOST) hi = SINGLE_MOST;
+    if (edge == attention_rows && hi > ATTENTION_MOST) hi = ATTENTION_MOST;
     if (hi < r->m_lo) hi = r->m_lo;
     rows[count++] = r->m_lo;
-    for (size_t i = 0; i < edge_count; i++)
-        if (edges[i] > r->m_lo && edges[i] < hi) rows[count++] = edges[i];
+    for (; *edge; edge++)
+        if (*edge > r->m_lo && *edge < hi) rows[count++] = *edge;
     if (hi > r->m_lo) rows[count++] = hi;
     return count;
 }
@@ -171,7 +172,7 @@ static qrt_status run_grid(struct run *run)
 {
     int rows[MAX_ROWS], splits[2];
     const struct entry_record *r = &run->k->record;
-    const int row_count = rows_to_try(r, efforts[run->c->effort].most_rows, rows);
+    const int row_count = rows_to_try(r, run->c->effort, rows);
     const int split_count = splits_to_try(r, splits);
     const int kinds = check_has_exact(&r->desc) ? 2 : 1, shapes = check_shape_count(&r->desc);
     for (int shape = 0; shape < shapes; shape++)

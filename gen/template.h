@@ -22,9 +22,11 @@
  * said once, in the head or in the file it uses.
  *
  * r: r.op r.act r.out (as in struct op_desc, enums as lower-case strings: r.act == "f16"),
- *   r.kind of rope and glu ("halves", "silu"), r.kv of rope and attention, r.head of these and combine,
- *   r.weight of linear and embed = { code = "int"|"f32"|"f16"|"bf16", bits, dense (boolean),
- *     scale = "f16"|"bf16"|"f32"|"k", zero = "none"|"int"|"float", group (-1: row) },
+ *   r.quant = "none"|"token"|"token_zero"|"block", the form of quantized activations,
+ *   r.kind of rope and glu ("halves", "silu"), r.kv of rope and attention, r.head of those and combine,
+ *   r.weight of linear and embed = { bits, dense (boolean), group (-1: row),
+ *     code = "int"|"f32"|"f16"|"bf16"|"e4m3"|"nf4"|"iq4"|"e2m1",
+ *     scale = "f16"|"bf16"|"f32"|"k"|"e8m0"|"e4m3", zero = "none"|"int"|"float" },
  *   r.arch = { name, kind = "sm"|"x86", number, exact (boolean), smem, smem_sm, max_regs,
  *     max_threads_sm }, and r.m_lo, r.m_hi.  A field that r or p lacks raises.
  * p: one tune point, p.bm ...
