@@ -177,6 +177,7 @@ static void spread(struct shared *s, struct touch *t)
                                   alone ? t->read_epoch : s->clock.floor + 1});
     t->read_epoch = EPOCH_LIST;
     t->read_lanes = head;
+    t->readers = 0;
 }
 
 static void note_read(struct actor *a, struct touch *t)
@@ -234,7 +235,9 @@ static int split(struct shared *s, uint32_t word)
     h->special = 1;
     h->write_epoch[word] = EPOCH_CELL;
     h->write_lanes[word] = at;
-    h->read_epoch[word] = EPOCH_LIST; /* nobody may take it for dead */
+    h->read_epoch[word] = EPOCH_LIST; /* nobody may take it for dead, or for a warp's own */
+    h->readers[word] = 0;
+    h->writer[word] = NOBODY;
     return 1;
 }
 

@@ -13,7 +13,7 @@
  *
  * Codes become signed bytes without a multiplication, four at a time:
  *     without zero point             q 2^l ^ 0x80 = 2^l (q - 2^(bits-1)), left-justified: l = 8 -
- *                                    bits; 2^l is taken out of the scale
+ *                                    bits; sums are divided by 2^l
  *     integer zero, 7 bits or less   ((q | 0x80) - z) ^ 0x80 = q - z: no borrow leaves its byte
  *     float minimum, 7 or less       q
  *     either, 8 bits                 q ^ 0x80 = q - 128
@@ -26,7 +26,7 @@
  * Integer sums are exact.  Those of whole rows gather over all of K, which for products of up to
  * 2^14 goes to K = 131071, and meet their scale at the end.  Those of a chunk start at 1.5 2^23, as
  * an integer: as a float the same bits are 1.5 2^23 + sum for every |sum| <= 2^22, so that the
- * conversion is a subtraction (I2F has a quarter or less of its rate).
+ * conversion is a fused multiply-add (I2F has a quarter or less of its rate).
  * Sums of 8-bit floats start afresh every chunk and are added up in f32: tensor cores keep fewer
  * bits of a sum than f32 has.
  *
@@ -161,7 +161,6 @@ struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
                 if constexpr (WHOLE) continue;
                 scale[h] = side.scale();
                 if constexpr (SUMS) minimum[h] = minimum_of(side, scale[h]);
-                scale[h] *= UNIT;
             }
         }
 
@@ -187,9 +186,9 @@ struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
         }
 
         __device__ __forceinline__ static float number(float v) { return v; }
-        __device__ __forceinline__ static float number(int v)
+        __device__ __forceinline__ static float number(int v) /* of UNIT bytes */
         {
-            return __int_as_float(v) - 12582912.0f;
+            return fmaf(__int_as_float(v), UNIT, -12582912.0f * UNIT);
         }
     };
 
@@ -235,12 +234,12 @@ struct qk_bytes : qk_packed<BITS, GROUP, SCALE, ZERO, ACT, CODE> {
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 scale[h] = all.matrix;
-                if constexpr (WHOLE) scale[h] *= qk_load<SCALE>(w.scales, first + 8 * h) * UNIT;
+                if constexpr (WHOLE) scale[h] *= qk_load<SCALE>(w.scales, first + 8 * h);
             }
         }
         __device__ __forceinline__ float of(const total *acc, int i) const
         {
-            return scale[i / 2] * (float)acc[i];
+            return WHOLE ? scale[i / 2] * ((float)acc[i] * UNIT) : scale[i / 2] * acc[i];
         }
     };
 
