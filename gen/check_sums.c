@@ -34,6 +34,10 @@ static int is_new_point(struct check_sums *s, const struct entry_record *r)
     return 1;
 }
 
+static double ratio(uint64_t a, uint64_t b) { return b ? (double)a / (double)b : 0; }
+
+static double larger(double a, double b) { return a > b ? a : b; }
+
 void check_sums_add(struct check_sums *s, const struct entry *e, int cases, int failed,
                     const struct vgpu_counts *counts)
 {
@@ -43,20 +47,24 @@ void check_sums_add(struct check_sums *s, const struct entry *e, int cases, int 
     sum->failed += failed;
     sum->points += is_new_point(s, &e->record);
     vgpu_counts_add(&sum->counts, counts);
+    sum->worst_sectors =
+        larger(sum->worst_sectors, ratio(counts->global_sectors, counts->global_ideal_sectors));
+    sum->worst_wavefronts = larger(
+        sum->worst_wavefronts, ratio(counts->shared_wavefronts, counts->shared_ideal_wavefronts));
 }
-
-static double ratio(uint64_t a, uint64_t b) { return b ? (double)a / (double)b : 0; }
 
 void check_sums_print(const struct check_sums *s)
 {
-    printf("%-27s %7s %6s %6s %6s %9s %9s %7s\n", "family", "kernels", "points", "cases", "failed",
-           "sectors/r", "wavefr./r", "tensor");
+    printf("%-27s %7s %6s %6s %6s %8s %6s %8s %6s %7s\n", "family", "kernels", "points", "cases",
+           "failed", "sectors", "worst", "wavefr.", "worst", "tensor");
     for (int i = 0; i < CHECK_SUMS_FAMILIES; i++) {
         const struct check_sum *f = &s->family[i];
         if (f->kernels == 0) continue;
-        printf("%-27s %7d %6d %6d %6d %9.2f %9.2f %6.1f%%\n", family_name(i), f->kernels, f->points,
-               f->cases, f->failed, ratio(f->counts.global_sectors, f->counts.global_requests),
-               ratio(f->counts.shared_wavefronts, f->counts.shared_requests),
+        printf("%-27s %7d %6d %6d %6d %8.2f %6.2f %8.2f %6.2f %6.1f%%\n", family_name(i),
+               f->kernels, f->points, f->cases, f->failed,
+               ratio(f->counts.global_sectors, f->counts.global_ideal_sectors), f->worst_sectors,
+               ratio(f->counts.shared_wavefronts, f->counts.shared_ideal_wavefronts),
+               f->worst_wavefronts,
                100 * ratio(f->counts.by_class[VGPU_TENSOR], f->counts.warp_instructions));
     }
 }
@@ -72,13 +80,16 @@ json_t *check_sums_json(const struct check_sums *s)
         if (f->kernels == 0) continue;
         json_array_append_new(
             families,
-            json_pack("{ss si si si si sI sI sI sI sI sI sI}", "family", family_name(i), "kernels",
-                      f->kernels, "tune_points", f->points, "cases", f->cases, "failed", f->failed,
-                      "warp_instructions", number(c->warp_instructions), "tensor_instructions",
-                      number(c->by_class[VGPU_TENSOR]), "global_requests",
+            json_pack("{ss si si si si sI sI sI sI sI sI sI sI sI sf sf}", "family", family_name(i),
+                      "kernels", f->kernels, "tune_points", f->points, "cases", f->cases, "failed",
+                      f->failed, "warp_instructions", number(c->warp_instructions),
+                      "tensor_instructions", number(c->by_class[VGPU_TENSOR]), "global_requests",
                       number(c->global_requests), "global_sectors", number(c->global_sectors),
                       "shared_requests", number(c->shared_requests), "shared_wavefronts",
-                      number(c->shared_wavefronts), "tensor_ops", number(c->tensor_ops)));
+                      number(c->shared_wavefronts), "tensor_ops", number(c->tensor_ops),
+                      "global_ideal_sectors", number(c->global_ideal_sectors),
+                      "shared_ideal_wavefronts", number(c->shared_ideal_wavefronts),
+                      "worst_sectors", f->worst_sectors, "worst_wavefronts", f->worst_wavefronts));
     }
     return families;
 }

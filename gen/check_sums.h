@@ -16,6 +16,7 @@ struct check_sums {
     struct check_sum {
         int kernels, failed, cases, points; /* points: different tune points of a template */
         struct vgpu_counts counts;
+        double worst_sectors, worst_wavefronts; /* of any kernel: as many as its ideal */
     } family[CHECK_SUMS_FAMILIES];
     struct {
         char (*name)[ENTRY_SYMBOL_BYTES + ENTRY_TEXT_BYTES]; /* template and tune point seen */

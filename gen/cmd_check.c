@@ -215,7 +215,8 @@ static qrt_status make_kernels(struct job *j, const struct request_set *set,
                                struct pipeline_result *out)
 {
     enum { EVERY = 1 << 20 };
-    const struct pipeline_options how = {.part = j->part,
+    const struct pipeline_options how = {.ungated = 1,
+                                         .part = j->part,
                                          .parts = j->parts,
                                          .top = every_point ? EVERY : 1,
                                          .progress = show_made,

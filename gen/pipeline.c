@@ -24,7 +24,7 @@ struct pipeline {
     struct store *store;
     struct nvrtc *nvrtc; /* NULL until the first request for a GPU */
     struct cc *cc;       /* NULL until the first request for x86 */
-    struct gate *gate;   /* the same */
+    struct gate *gate;   /* NULL until the first request, or ungated */
 };
 
 /* A kernel on its way. */
@@ -73,9 +73,9 @@ void pipeline_close(struct pipeline *p)
 
 static qrt_status need_compiler(struct pipeline *p, const struct arch *arch)
 {
-    if (arch->kind == ARCH_SM) return p->nvrtc ? QRT_OK : nvrtc_open(&p->nvrtc);
-    if (!p->cc) TRY(cc_open(&p->cc));
-    return p->gate ? QRT_OK : gate_open(&p->gate);
+    if (arch->kind == ARCH_SM && !p->nvrtc) TRY(nvrtc_open(&p->nvrtc));
+    if (arch->kind == ARCH_X86 && !p->cc) TRY(cc_open(&p->cc));
+    return p->gate || p->options.ungated ? QRT_OK : gate_open(&p->gate);
 }
 
 static void jobs_free(struct jobs *jobs)
@@ -215,7 +215,8 @@ static qrt_status make_kernel(const struct pipeline *p, struct job *job)
                          job->candidate.record.symbol, store_folder(p->store));
     TRY(compile(p, job));
     TRY(entry_parse(k->bytes, k->count, &k->entry));
-    if (p->gate) TRY(gate_pass(p->gate, &k->entry));
+    /* A kernel that spills gives way to another: the last round's are not worth a check. */
+    if (p->gate && k->entry.record.stack_bytes == 0) TRY(gate_pass(p->gate, &k->entry));
     /* A store that cannot be written costs the next run time, this one nothing. */
     if (store_put(p->store, job->key, k->bytes, k->count) != QRT_OK)
         snprintf(job->store_problem, sizeof job->store_problem, "%.255s", qrt_message());

@@ -54,6 +54,7 @@ enum insn_flag {
     INSN_COPY = 16,    /* a mov of one register or value */
     INSN_WGMMA = 32,   /* wgmma.mma_async */
     INSN_WATCHED = 64, /* names registers that wgmma concerns */
+    INSN_RELEASE = 128 /* .release, .acq_rel, .sc */
 };
 
 enum insn_mod {

@@ -419,7 +419,8 @@ static void describe(struct insn *i, const struct opcode *row, const struct opco
                        .guard = NO_OPERAND,
                        .mods = m->mods,
                        .kind = row->kind,
-                       .flags = (uint8_t)(row->flags | (m->strict ? INSN_STRICT : 0)),
+                       .flags = (uint8_t)(row->flags | (m->strict ? INSN_STRICT : 0) |
+                                          (m->release ? INSN_RELEASE : 0)),
                        .class = row->class,
                        .space = m->space,
                        .vector = m->vector,

@@ -160,7 +160,7 @@ static int begin_block(struct block *b, uint64_t number)
     memcpy(b->place.block, b->id, sizeof b->id);
     memset(b->barrier, 0, sizeof b->barrier);
     b->tag = memory_tag(l->number, number);
-    b->ended = 0;
+    b->ended = b->fenced = b->acquired = 0;
     b->steps = b->progress = 0;
     const uint32_t bytes = l->function->dynamic_at + l->dynamic_shared_bytes;
     b->cluster_arrived = b->cluster_phase = 0;
@@ -281,8 +281,12 @@ static int worker_count(const struct launch *l, uint64_t blocks)
     return n < 1 ? 1 : (int)n;
 }
 
-int launch_run(const struct launch *l, struct vgpu_counts *counts, unsigned *kinds)
+int launch_run(const struct launch *wanted, struct vgpu_counts *counts, unsigned *kinds)
 {
+    struct launch copy = *wanted;
+    const struct launch *l = &copy;
+    copy.released = wanted->checks ? calloc(MEMORY_BLOCKS / 8, 1) : NULL;
+    if (wanted->checks && !copy.released) return 0;
     struct run r = {.launch = l,
                     .blocks = (uint64_t)l->grid[0] * l->grid[1] * l->grid[2],
                     .counts = counts,
@@ -294,6 +298,7 @@ int launch_run(const struct launch *l, struct vgpu_counts *counts, unsigned *kin
         if (pthread_create(&thread[started], NULL, work, &r) == 0) started++;
     work(&r); /* this thread works too */
     for (int i = 0; i < started; i++) pthread_join(thread[i], NULL);
+    free(copy.released);
     counts->launches++;
     *kinds = r.kinds;
     return !atomic_load(&r.failed);

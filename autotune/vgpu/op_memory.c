@@ -41,8 +41,34 @@ static void zero_lanes(struct access *a, uint32_t parts, uint32_t mask)
     }
 }
 
+/* The same place of the parameters for all lanes. */
+static int load_param(struct warp *w, const struct insn *i, uint32_t mask)
+{
+    const struct launch *launch = w->block->launch;
+    const uint32_t size = ptx_type_bytes((enum ptx_type)i->type[0]), parts = i->vector;
+    const uint32_t address = i->o[parts];
+    if (i->space != PTX_PARAM || !(address & OPERAND_CONSTANT) || mask != FULL_MASK) return 0;
+    const uint64_t at = *(const uint64_t *)operand_at(w, address) + (uint64_t)i->imm;
+    if (size < 4 || at % (size * parts) || at + size * parts > launch->function->param_bytes)
+        return 0;
+    for (uint32_t part = 0; part < parts; part++) {
+        const int wide = part < 16 && i->wide >> part & 1;
+        uint64_t value = 0;
+        void *to = operand_at(w, i->o[part]);
+        if (wide != (size == 8)) return 0;
+        memcpy(&value, launch->params + at + part * size, size);
+        for (int l = 0; l < LANES; l++)
+            if (wide)
+                ((uint64_t *)to)[l] = value;
+            else
+                ((uint32_t *)to)[l] = (uint32_t)value;
+    }
+    return 1;
+}
+
 void op_load(struct warp *w, const struct insn *i, uint32_t mask)
 {
+    if (load_param(w, i, mask)) return;
     const uint32_t parts = i->vector, size = ptx_type_bytes((enum ptx_type)i->type[0]);
     struct access a = {.w = w,
                        .i = i,

@@ -82,6 +82,7 @@ static int take_order(const struct part *p, struct opcode_match *m)
     if (index_in(p, "weak cta cluster gpu sys shared::cta") >= 0) return 1;
     if (index_in(p, "volatile relaxed acquire release acq_rel sc mmio") < 0) return 0;
     m->strict = 1;
+    m->release |= index_in(p, "release acq_rel sc") >= 0;
     return 1;
 }
 

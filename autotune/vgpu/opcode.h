@@ -47,7 +47,7 @@ struct opcode_match {
     uint8_t types, space, vector, round, compare, combine;
     uint8_t shape[3];
     uint16_t mods;
-    uint8_t strict;
+    uint8_t strict, release;
 };
 
 /* Whether the text is an instance of the row; fills `out`. */

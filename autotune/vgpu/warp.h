@@ -76,7 +76,7 @@ struct block {
     struct vgpu_counts counts;
     struct report_place place;
     uint8_t *memory; /* of all the warps' files */
-    uint64_t released, acquired;
+    int fenced, acquired; /* order.h */
 };
 
 static inline void *operand_at(const struct warp *w, uint32_t operand)

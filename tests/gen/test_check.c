@@ -5,7 +5,8 @@
  * - each way of being wrong is found, for every op it applies to: a value off by little, a row not
  *   written, a column not written, one row too many, padding written, guard bytes written, an input
  *   changed, a result that is right for small M only, a constant result; where there are scales or
- *   other numbers beside the output: one of them off; codes that pad a row not 0
+ *   other numbers beside the output: one of them off; codes that pad a row not 0; values beyond
+ *   the range of f16 infinite
  * - a result whose last bit depends on M is found, though every value is within its bound
  * - findings name the kernel, the case and the numbers; there are few of them for one kernel
  * - ref and the layouts pass their own check
@@ -33,6 +34,7 @@ enum spoil {
     CONSTANT,     /* every output is 0 */
     NUMBER_OFF,   /* a scale (a sum of a part) by a hundredth */
     PAD_CODE,     /* the last code of the first row, where that is padding */
+    INFINITE,     /* the largest f16 becomes infinity */
     BIT_BY_M,     /* the last bit of the first value, where M is even */
     SPOIL_COUNT
 };
@@ -139,6 +141,19 @@ static void set_all(const struct output *o, float value)
         for (int64_t c = 0; c < o->width; c++) elem_set(o->type, o->y, r * o->ld + c, value);
 }
 
+/* 1: there were values at the end of the range of f16. */
+static int make_infinite(const struct output *o)
+{
+    int found = 0;
+    for (int64_t i = 0; o->type == ELEM_F16 && i < o->rows * o->width; i++) {
+        uint16_t *y = (uint16_t *)o->y + i / o->width * o->ld + i % o->width;
+        if ((*y & 0x7fff) != 0x7bff) continue;
+        *y += 1;
+        found = 1;
+    }
+    return found;
+}
+
 /* What is not about rows of values; whether it applies. */
 static int spoil_beside(const struct op_desc *d, const union op_args *a)
 {
@@ -148,6 +163,7 @@ static int spoil_beside(const struct op_desc *d, const union op_args *a)
     if (spoil == NUMBER_OFF && number) *number *= 1.01f;
     if (spoil == PAD_CODE && pad) *pad ^= 1;
     if (spoil == BIT_BY_M && op_dim((enum op)d->op, a, DIM_M) % 2 == 0) *(char *)o.y ^= 1;
+    if (spoil == INFINITE) return make_infinite(&o);
     return spoil == NUMBER_OFF ? number != NULL : spoil == PAD_CODE ? pad != NULL : 1;
 }
 
@@ -330,6 +346,7 @@ static void right_kernels_pass(void **state)
 static void wrong_kernels_are_found(void **state)
 {
     (void)state;
+    int infinite = 0;
     for (size_t i = 0; i < REQUESTS + SPLIT_REQUESTS; i++)
         for (int how = VALUE_OFF; how < SPOIL_COUNT; how++) {
             const int is_split = i >= REQUESTS;
@@ -337,8 +354,11 @@ static void wrong_kernels_are_found(void **state)
             struct check_report r = check_split(request, (enum spoil)how, 1, 20, is_split ? 3 : 1);
             if (applies && r.failed != 1) fail_msg("%s: spoil %d was not found", request, how);
             if (applies) assert_in_range(r.finding_count, 1, 3);
+            infinite += applies && how == INFINITE;
             check_report_free(&r);
         }
+    assert_int_equal(infinite,
+                     3); /* w4g128 and w8gc.i8t linears, GELU: all that write f16 and large */
 }
 
 /* One bit of a value is within every bound; beside the same row at another M it is not. */
