@@ -20,8 +20,10 @@
  * Codes that are looked up become the nearest 16-bit number (of IQ4 and E2M1: the number) by byte
  * permutations, which look four codes up in eight bytes: lower and upper half of the table, and
  * one more to choose between them, for the lower bytes of four numbers and for the upper ones.
- * 13 slots more than an integer's 9 for the four pairs of a step; shuffles or a table in shared
- * memory would cost a slot and a conflict for every code.
+ * The four pairs of a step take 22 slots and 8 moves, as an instruction has room for one constant
+ * (E2M1 in f16, whose lower bytes are 0: 16 and 4); integers take 9.  Keeping the table in
+ * registers was tried: the assembler knows it for constant.  Shuffles or a table in shared memory
+ * would cost a slot, or a bank conflict, for every code.
  * Scales meet the f32 sums of their group, not the codes: nothing is rounded before the output.
  * A float minimum m adds m * (sum of the group's activations), which one more mma with a matrix of
  * ones gives.  Multiplying codes by scales in 16 bits would save the second set of accumulators and
