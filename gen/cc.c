@@ -21,10 +21,12 @@ enum { LOG_BYTES = 1 << 20, MAX_ARGUMENTS = 40, FOLDER_BYTES = 256 };
 #define EXPORT_NAME "kernel.map"
 #define LOG_NAME    "log"
 
-/* Fixed: another option is another key.  noseparate-code: a kernel in 8 KB instead of 14. */
+/* Fixed: another option is another key.  noseparate-code: a kernel in 8 KB instead of 14;
+ * no distribute-patterns: it makes calls of memset out of loops, and an image has no libc. */
 /* clang-format off */
 #define OPTIONS(X) \
     X("-std=gnu11") X("-O3") X("-ffp-contract=off") X("-fno-math-errno") X("-fno-trapping-math") \
+    X("-fno-tree-loop-distribute-patterns") \
     X("-fPIC") X("-shared") X("-nostartfiles") X("-fno-stack-protector") X("-Wno-psabi") \
     X("-fno-ident") X("-fno-asynchronous-unwind-tables") X("-s") \
     X("-Wl,--build-id=none") X("-Wl,-z,noseparate-code") X("-Wl,--as-needed") \

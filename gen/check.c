@@ -11,24 +11,26 @@
 
 enum {
     MAX_ROWS = 32,        /* different M of a grid */
-    ATTENTION_MOST = 150, /* rows of attention and rope: ref's work grows with their square */
+    ATTENTION_MOST = 150, /* rows of attention: ref's work grows with their square */
     MAX_FINDINGS = 3,     /* of a kernel, before its other cases are left out */
     SPLIT_TRIED = 3,      /* for kernels that leave the split to the runtime */
 };
 
 /* How far each effort goes. */
 static const struct {
-    int most_rows;
-    int64_t most_work; /* multiply-adds of a case */
+    int most_rows, most_single_rows; /* of ops that have tiles of rows, and of others */
+    int64_t most_work;               /* multiply-adds of a case */
 } efforts[] = {
-    [CHECK_NORMAL] = {1033, 20000000},
-    [CHECK_QUICK] = {257, 2600000},
+    [CHECK_NORMAL] = {1033, 130, 8000000},
+    [CHECK_QUICK] = {257, 33, 2600000},
 };
 
 struct checker {
     struct qrt_device *device;
     qrt_device *ref;
     enum check_effort effort;
+    check_observer observer; /* or NULL */
+    void *observer_user;
 };
 
 qrt_status check_open(struct qrt_device *device, enum check_effort effort, struct checker **out)
@@ -51,6 +53,12 @@ void check_close(struct checker *c)
     if (!c) return;
     qrt_device_close(c->ref);
     free(c);
+}
+
+void check_observe(struct checker *c, check_observer observer, void *user)
+{
+    c->observer = observer;
+    c->observer_user = user;
 }
 
 /* ---- the report ---- */
@@ -76,18 +84,26 @@ void check_report_free(struct check_report *r)
 
 /* ---- the grid of a kernel ---- */
 
-/* The M to try, ascending: both ends of the range, and what lies around the edges of tiles. */
-static int rows_to_try(const struct entry_record *r, int most, int rows[MAX_ROWS])
+/* The M around the edges of tiles; fewer where a case is dear or rows do not share tiles. */
+static const int linear_rows[] = {1,  2,  3,  4,  5,  6,  7,   8,   9,   15,  16, 17,
+                                  31, 32, 33, 63, 64, 65, 127, 128, 129, 257, 0};
+static const int attention_rows[] = {1, 2, 3, 4, 8, 9, 16, 17, 33, 65, 129, 0};
+static const int single_rows[] = {1, 2, 3, 5, 8, 33, 100, 0};
+
+/* The M to try, ascending: both ends of the range, and what lies between. */
+static int rows_to_try(const struct entry_record *r, enum check_effort effort, int rows[MAX_ROWS])
 {
-    static const int edges[] = {1,  2,  3,  4,  5,  6,  7,  8,   9,   15,  16,
-                                17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 257};
-    const int quadratic = r->desc.op == OP_ATTENTION || r->desc.op == OP_ROPE;
+    const int *edge = r->desc.op == OP_LINEAR      ? linear_rows
+                      : r->desc.op == OP_ATTENTION ? attention_rows
+                                                   : single_rows;
+    const int most =
+        edge == single_rows ? efforts[effort].most_single_rows : efforts[effort].most_rows;
     int hi = r->m_hi < most ? r->m_hi : most, count = 0;
-    if (quadratic && hi > ATTENTION_MOST) hi = ATTENTION_MOST;
+    if (edge == attention_rows && hi > ATTENTION_MOST) hi = ATTENTION_MOST;
     if (hi < r->m_lo) hi = r->m_lo;
     rows[count++] = r->m_lo;
-    for (size_t i = 0; i < sizeof edges / sizeof *edges; i++)
-        if (edges[i] > r->m_lo && edges[i] < hi) rows[count++] = edges[i];
+    for (; *edge; edge++)
+        if (*edge > r->m_lo && *edge < hi) rows[count++] = *edge;
     if (hi > r->m_lo) rows[count++] = hi;
     return count;
 }
@@ -127,7 +143,11 @@ static qrt_status run_case(struct run *run, const struct check_case *c, const st
     TRY(trial_run(t, run->c->device, run->k, run->c->ref, &wrong, text));
     run->report->cases++;
     if (!wrong && before->buffer_count > 0) wrong = trial_rows_differ(before, t, text);
-    return wrong ? add_finding(run, t, text) : QRT_OK;
+    if (wrong) TRY(add_finding(run, t, text));
+    const struct checker *checker = run->c;
+    const int seen =
+        checker->observer && checker->observer(checker->observer_user, text, sizeof text);
+    return seen ? add_finding(run, t, text) : QRT_OK;
 }
 
 /* All M of one shape, split and kind of input, each beside the one before. */
@@ -152,7 +172,7 @@ static qrt_status run_grid(struct run *run)
 {
     int rows[MAX_ROWS], splits[2];
     const struct entry_record *r = &run->k->record;
-    const int row_count = rows_to_try(r, efforts[run->c->effort].most_rows, rows);
+    const int row_count = rows_to_try(r, run->c->effort, rows);
     const int split_count = splits_to_try(r, splits);
     const int kinds = check_has_exact(&r->desc) ? 2 : 1, shapes = check_shape_count(&r->desc);
     for (int shape = 0; shape < shapes; shape++)
@@ -170,6 +190,16 @@ static void name_kernel(const struct entry_record *r, char name[CHECK_KERNEL_BYT
     op_desc_name(&r->desc, request);
     snprintf(name, CHECK_KERNEL_BYTES, "%s m %d..%d %s [%.90s]", request, r->m_lo, r->m_hi, r->arch,
              r->tune);
+}
+
+qrt_status check_fail(struct check_report *report, const struct entry *e, const char *where,
+                      const char *text)
+{
+    char kernel[CHECK_KERNEL_BYTES];
+    name_kernel(&e->record, kernel);
+    report->checked++;
+    report->failed++;
+    return check_report_add(report, kernel, where, text);
 }
 
 qrt_status check_entry(struct checker *c, const struct entry *e, struct check_report *report)

@@ -41,9 +41,18 @@ enum check_effort { CHECK_NORMAL, CHECK_QUICK };
 qrt_status check_open(struct qrt_device *device, enum check_effort effort, struct checker **out);
 void check_close(struct checker *c);
 
+/* Called after each case with `user`; 1 with a text: what the device saw is wrong with the kernel,
+ * though its results may be right.  The virtual GPU's findings come this way. */
+typedef int (*check_observer)(void *user, char *text, size_t text_bytes);
+void check_observe(struct checker *c, check_observer observer, void *user);
+
 /* Load the entry's kernel, run its cases, unload it.  Findings are added to the report; a status
  * other than QRT_OK means that the device failed, not that the kernel is wrong. */
 qrt_status check_entry(struct checker *c, const struct entry *e, struct check_report *report);
+
+/* Note a kernel that failed before or beside its cases. */
+qrt_status check_fail(struct check_report *report, const struct entry *e, const char *where,
+                      const char *text);
 
 /* Check ref itself and the layouts: linear and embed over matrices packed for each family, against
  * sums over the unpacked values.  One "kernel" of the report is one op, scheme and family. */

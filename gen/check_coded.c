@@ -21,10 +21,12 @@ static double rounded(const struct check_coded *c, double quotient)
     return e4m3_to_f32(f32_to_e4m3((float)quotient));
 }
 
-/* How far value i may be off. */
+/* How far a value may be off; what was computed and came out below 1e-30 is as good as zero. */
 static double slack_of(const struct check_coded *c, double rms, double value)
 {
-    return c->exact ? 0 : c->bound.relative * fabs(value) + c->bound.of_rms * rms;
+    if (c->exact) return 0;
+    return c->bound.relative * fabs(value) + c->bound.of_rms * rms +
+           (c->bound.of_rms > 0 ? 1e-30 : 0);
 }
 
 static double code_at(const struct check_coded *c, int64_t i)

@@ -16,7 +16,8 @@ enum {
     /* attributes of .nv.info */
     ATTRIBUTE_MAX_THREADS = 0x05,
     ATTRIBUTE_FRAME_SIZE = 0x11,
-    ATTRIBUTE_PARAM_SIZE = 0x19,
+    ATTRIBUTE_PARAM = 0x17, /* {u32, u16 ordinal, u16 offset, u32 with the size from bit 18 on} */
+    PARAM_SIZE_SHIFT = 18,
     ATTRIBUTE_REGCOUNT = 0x2f,
 };
 
@@ -138,8 +139,11 @@ static void take_common(void *user, int attribute, struct span payload)
 static void take_own(void *user, int attribute, struct span payload)
 {
     struct cubin *out = user;
-    if (attribute == ATTRIBUTE_PARAM_SIZE && payload.bytes >= 2)
-        out->param_bytes = (uint32_t)(payload.at[0] | payload.at[1] << 8);
+    if (attribute == ATTRIBUTE_PARAM && payload.bytes >= 12) {
+        const uint32_t ordinal = word_at(payload.at + 4) & 0xffff;
+        if (ordinal < CUBIN_PARAMS)
+            out->param_bytes[ordinal] = word_at(payload.at + 8) >> PARAM_SIZE_SHIFT;
+    }
     if (attribute == ATTRIBUTE_MAX_THREADS && payload.bytes >= 12)
         out->max_threads = word_at(payload.at) * word_at(payload.at + 4) * word_at(payload.at + 8);
 }

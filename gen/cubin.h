@@ -14,17 +14,17 @@
 
 #include "qrt.h"
 
-enum { CUBIN_OPCODES = 4096 };
+enum { CUBIN_OPCODES = 4096, CUBIN_PARAMS = 4 };
 
 struct cubin {
-    int arch;              /* 89 */
-    uint32_t regs;         /* of a thread */
-    uint32_t stack_bytes;  /* of a thread: spills and local arrays */
-    uint32_t smem_bytes;   /* static, with what the driver reserves (1 KiB from sm_90 on) */
-    uint32_t max_threads;  /* of a block, by __launch_bounds__; 0: not said */
-    uint32_t param_bytes;  /* of all arguments */
-    uint32_t instructions; /* in .text */
-    uint32_t opcode[CUBIN_OPCODES]; /* how often each occurs */
+    int arch;             /* 89 */
+    uint32_t regs;        /* of a thread */
+    uint32_t stack_bytes; /* of a thread: spills and local arrays */
+    uint32_t smem_bytes;  /* static, with what the driver reserves (1 KiB from sm_90 on) */
+    uint32_t max_threads; /* of a block, by __launch_bounds__; 0: not said */
+    uint32_t param_bytes[CUBIN_PARAMS]; /* of each argument; 0: it has fewer */
+    uint32_t instructions;              /* in .text */
+    uint32_t opcode[CUBIN_OPCODES];     /* how often each occurs */
 };
 
 qrt_status cubin_read(const void *bytes, size_t count, const char *symbol, struct cubin *out);

@@ -1,8 +1,9 @@
 /* gate.h -- no kernel is stored before it agrees with ref, wherever this machine can run it
  *
- * Kernels for an arch that this machine has no device for pass unseen; `qgen check` meets them on a
- * machine that has one.
- * Threads: gate_pass() from any.
+ * CPU kernels run on this processor, GPU kernels on the virtual GPU.  Where there is none of either
+ * (another processor, an installation without libqgen_vgpu.so), kernels pass unseen; `qgen check`
+ * meets them on a machine that has one.
+ * Threads: gate_pass() from any; the virtual GPU takes one kernel at a time.
  */
 #ifndef QGEN_GATE_H
 #define QGEN_GATE_H

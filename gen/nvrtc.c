@@ -280,28 +280,60 @@ static qrt_status take(int (*size)(nvrtc_program, size_t *), int (*get)(nvrtc_pr
     return QRT_OK;
 }
 
-static qrt_status compile(struct nvrtc *n, nvrtc_program program, const struct unit *u,
-                          struct unit_image *out)
+/* `with` is one more option, or NULL. */
+static qrt_status translate(struct nvrtc *n, nvrtc_program program, const struct unit *u,
+                            const char *with)
 {
     char arch[32];
-    const char *arguments[OPTION_COUNT + 1];
+    const char *arguments[OPTION_COUNT + 2];
     snprintf(arch, sizeof arch, "-arch=%s", u->arch->name);
     memcpy(arguments, options, sizeof options);
     arguments[OPTION_COUNT] = arch;
-    const int result = n->compile(program, OPTION_COUNT + 1, arguments);
+    arguments[OPTION_COUNT + 1] = with;
+    const int result = n->compile(program, OPTION_COUNT + 1 + (with != NULL), arguments);
     if (result == NVRTC_INVALID_OPTION) return refused(n, u);
-    if (result != 0) return log_error(n, program, u);
+    return result == 0 ? QRT_OK : log_error(n, program, u);
+}
+
+static qrt_status compile(struct nvrtc *n, nvrtc_program program, const struct unit *u,
+                          struct unit_image *out)
+{
+    TRY(translate(n, program, u, NULL));
     TRY(take(n->cubin_size, n->cubin, program, u, (char **)&out->image, &out->image_bytes));
     return take(n->ptx_size, n->ptx, program, u, &out->ptx, &out->ptx_bytes);
 }
 
-qrt_status nvrtc_compile(struct nvrtc *n, const struct unit *u, struct unit_image *out)
+static qrt_status create(struct nvrtc *n, const struct unit *u, nvrtc_program *program)
 {
     TRY(load(n));
+    if (n->create(program, u->rendering.text, SOURCE_NAME, u->includes, u->include_text,
+                  u->include_name) == 0)
+        return QRT_OK;
+    return error_set(QRT_E_COMPILE, "%s: NVRTC takes no program", u->origin);
+}
+
+const char *nvrtc_source_name(void) { return SOURCE_NAME; }
+
+qrt_status nvrtc_lines(struct nvrtc *n, const struct unit *u, char **ptx)
+{
     nvrtc_program program;
-    if (n->create(&program, u->rendering.text, SOURCE_NAME, u->includes, u->include_text,
-                  u->include_name) != 0)
-        return error_set(QRT_E_COMPILE, "%s: NVRTC takes no program", u->origin);
+    size_t bytes;
+    char *text = NULL;
+    TRY(create(n, u, &program));
+    qrt_status status = translate(n, program, u, "-lineinfo");
+    if (status == QRT_OK) status = take(n->ptx_size, n->ptx, program, u, &text, &bytes);
+    n->destroy(&program);
+    if (status == QRT_OK)
+        *ptx = text;
+    else
+        free(text);
+    return status;
+}
+
+qrt_status nvrtc_compile(struct nvrtc *n, const struct unit *u, struct unit_image *out)
+{
+    nvrtc_program program;
+    TRY(create(n, u, &program));
     struct unit_image image = {0};
     const qrt_status status = compile(n, program, u, &image);
     n->destroy(&program);

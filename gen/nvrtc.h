@@ -35,4 +35,10 @@ qrt_status nvrtc_version(struct nvrtc *n, char out[16]);
  * ones are not. */
 qrt_status nvrtc_compile(struct nvrtc *n, const struct unit *u, struct unit_image *out);
 
+/* The PTX of the same unit with a line table (.file and .loc), NUL-terminated; free() it.  Its
+ * statements are those of nvrtc_compile()'s PTX. */
+qrt_status nvrtc_lines(struct nvrtc *n, const struct unit *u, char **ptx);
+/* The name that the rendering has in .file. */
+const char *nvrtc_source_name(void);
+
 #endif

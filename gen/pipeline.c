@@ -24,7 +24,7 @@ struct pipeline {
     struct store *store;
     struct nvrtc *nvrtc; /* NULL until the first request for a GPU */
     struct cc *cc;       /* NULL until the first request for x86 */
-    struct gate *gate;   /* the same */
+    struct gate *gate;   /* NULL until the first request, or ungated */
 };
 
 /* A kernel on its way. */
@@ -73,9 +73,9 @@ void pipeline_close(struct pipeline *p)
 
 static qrt_status need_compiler(struct pipeline *p, const struct arch *arch)
 {
-    if (arch->kind == ARCH_SM) return p->nvrtc ? QRT_OK : nvrtc_open(&p->nvrtc);
-    if (!p->cc) TRY(cc_open(&p->cc));
-    return p->gate ? QRT_OK : gate_open(&p->gate);
+    if (arch->kind == ARCH_SM && !p->nvrtc) TRY(nvrtc_open(&p->nvrtc));
+    if (arch->kind == ARCH_X86 && !p->cc) TRY(cc_open(&p->cc));
+    return p->gate || p->options.ungated ? QRT_OK : gate_open(&p->gate);
 }
 
 static void jobs_free(struct jobs *jobs)
@@ -106,15 +106,21 @@ static void make_key(const struct pipeline *p, struct job *job)
     key_end(&k, job->key);
 }
 
+/* The first bytes of a key are as good as random. */
+static int is_of_part(const struct pipeline_options *o, const uint8_t key[ENTRY_KEY_BYTES])
+{
+    return o->parts < 2 || (key[0] << 16 | key[1] << 8 | key[2]) % o->parts == o->part;
+}
+
 /* Requests may ask for the same kernel twice: the first one stays. */
-static void drop_repeated(struct jobs *jobs)
+static void drop_unwanted(const struct pipeline *p, struct jobs *jobs)
 {
     size_t kept = 0;
     for (size_t i = 0; i < jobs->count; i++) {
         size_t j = 0;
         while (j < kept && memcmp(jobs->items[j].key, jobs->items[i].key, ENTRY_KEY_BYTES) != 0)
             j++;
-        if (j < kept)
+        if (j < kept || !is_of_part(&p->options, jobs->items[i].key))
             unit_free(&jobs->items[i].unit);
         else
             jobs->items[kept++] = jobs->items[i];
@@ -129,10 +135,12 @@ static qrt_status check_cubin(const struct job *job, const struct cubin *c)
     const struct entry_record *r = &job->candidate.record;
     const uint32_t threads = r->block[0] * r->block[1] * r->block[2];
     const size_t arguments = op_args_bytes((enum op)r->desc.op);
-    if (c->param_bytes != arguments)
+    const size_t map = r->map.rows > 0 ? sizeof(struct qk_map) : 0;
+    if (c->param_bytes[0] != arguments || c->param_bytes[1] != map || c->param_bytes[2] != 0)
         return error_set(QRT_E_COMPILE,
-                         "%s: the kernel takes %u bytes of arguments, the op's struct has %zu",
-                         job->unit.origin, c->param_bytes, arguments);
+                         "%s: the kernel takes arguments of %u, %u bytes, the op's struct and its "
+                         "map have %zu, %zu",
+                         job->unit.origin, c->param_bytes[0], c->param_bytes[1], arguments, map);
     if (c->max_threads > 0 && threads > c->max_threads)
         return error_set(QRT_E_COMPILE, "%s: block gives %u threads, __launch_bounds__ %u",
                          job->unit.origin, threads, c->max_threads);
@@ -207,7 +215,8 @@ static qrt_status make_kernel(const struct pipeline *p, struct job *job)
                          job->candidate.record.symbol, store_folder(p->store));
     TRY(compile(p, job));
     TRY(entry_parse(k->bytes, k->count, &k->entry));
-    if (p->gate) TRY(gate_pass(p->gate, &k->entry));
+    /* A kernel that spills gives way to another: the last round's are not worth a check. */
+    if (p->gate && k->entry.record.stack_bytes == 0) TRY(gate_pass(p->gate, &k->entry));
     /* A store that cannot be written costs the next run time, this one nothing. */
     if (store_put(p->store, job->key, k->bytes, k->count) != QRT_OK)
         snprintf(job->store_problem, sizeof job->store_problem, "%.255s", qrt_message());
@@ -410,7 +419,7 @@ static qrt_status make_round(struct pipeline *p, const struct request *requests,
         if (rejected->count > 0) TRY(keep_request(before, jobs, i, &kept));
         if (!kept) TRY(plan_request(p, jobs, i, &requests[i], rejected));
     }
-    drop_repeated(jobs);
+    drop_unwanted(p, jobs);
     run_pool(p, jobs);
     remember_compiled(before, jobs);
     return first_failure(jobs);

@@ -25,6 +25,8 @@ struct pipeline_options {
     int jobs;              /* compilers at a time; 0: one per processor */
     int offline;           /* a kernel that is not stored is QRT_E_KERNEL */
     int top;               /* kernels per range of M; 0: 1 */
+    int ungated;           /* for checks themselves: what is made is stored unseen */
+    int part, parts;       /* only kernels of this share, 0 .. parts - 1, by key; parts 0: all */
     const struct shape *shapes; /* of the weights that kernels are chosen for; NULL: any */
     size_t shape_count;
     /* Called on the caller's thread, at least at start and end; or NULL. */

@@ -36,7 +36,7 @@ qrt_status request_set_add(struct request_set *s, const struct arch *arch,
 struct types {
     const char *act;    /* of buffers between ops */
     const char *kv;     /* of the KV cache */
-    const char *linear; /* of the input of linear: as act, or i8 behind a quantize */
+    const char *linear; /* of the input of linear: as act, or quantized */
 };
 enum { MAX_TYPES = 2 };
 
@@ -46,9 +46,10 @@ static const struct {
     struct types types;
 } type_table[] = {
     {ARCH_SM, "", {"f16", "f16", "f16"}},        {ARCH_SM, "f16", {"f16", "f16", "f16"}},
-    {ARCH_SM, "bf16", {"bf16", "bf16", "bf16"}}, {ARCH_SM, "i8", {"f16", "f16", "i8"}},
-    {ARCH_X86, "", {"f32", "f16", "i8"}},        {ARCH_X86, "", {"f32", "f16", "f32"}},
-    {ARCH_X86, "i8", {"f32", "f16", "i8"}},      {ARCH_X86, "f32", {"f32", "f16", "f32"}},
+    {ARCH_SM, "bf16", {"bf16", "bf16", "bf16"}}, {ARCH_SM, "i8", {"f16", "f16", "i8t"}},
+    {ARCH_SM, "e4m3", {"f16", "f16", "e4m3t"}},  {ARCH_X86, "", {"f32", "f16", "i8"}},
+    {ARCH_X86, "", {"f32", "f16", "f32"}},       {ARCH_X86, "i8", {"f32", "f16", "i8"}},
+    {ARCH_X86, "f32", {"f32", "f16", "f32"}},
 };
 
 static qrt_status find_types(const struct arch *arch, const char *act,
@@ -60,7 +61,7 @@ static qrt_status find_types(const struct arch *arch, const char *act,
             found[(*count)++] = type_table[i].types;
     if (*count > 0) return QRT_OK;
     return error_set(QRT_E_SCHEME, "activations %s on %s: there are kernels for %s", act,
-                     arch->name, arch->kind == ARCH_SM ? "f16, bf16 and i8" : "f32 and i8");
+                     arch->name, arch->kind == ARCH_SM ? "f16, bf16, i8 and e4m3" : "f32 and i8");
 }
 
 /* ---- a layer ---- */
@@ -71,11 +72,30 @@ struct layer {
     int m_lo, m_hi;
 };
 
-static qrt_status add_named(const struct layer *l, const char *name)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+/* A request's name with %1$s and %2$s in it. */
+static qrt_status add_named(const struct layer *l, const char *pattern, const char *first,
+                            const char *second)
 {
     struct op_desc desc;
+    char name[2 * OP_NAME_BYTES];
+    snprintf(name, sizeof name, pattern, first, second);
     TRY(op_desc_parse(name, &desc));
     return request_set_add(l->set, l->arch, &desc, l->m_lo, l->m_hi);
+}
+#pragma GCC diagnostic pop
+
+/* Whether the input of linears comes quantized, and from which ops: all that can write it. */
+static qrt_status add_quantizing(const struct layer *l, const struct types *t)
+{
+    static const char *const fused[] = {"rmsnorm.f32.%2$s", "glu.silu.%1$s.%2$s",
+                                        "glu.gelu.%1$s.%2$s"};
+    if (strcmp(t->linear, t->act) == 0) return QRT_OK;
+    TRY(add_named(l, "quantize.%1$s.%2$s", t->act, t->linear));
+    for (int i = 0; i < 3 && l->arch->kind == ARCH_SM; i++)
+        TRY(add_named(l, fused[i], t->act, t->linear));
+    return QRT_OK;
 }
 
 static qrt_status add_linears(const struct layer *l, const char *scheme, const struct types *t)
@@ -84,12 +104,10 @@ static qrt_status add_linears(const struct layer *l, const char *scheme, const s
     const char *const outs[] = {t->act, "f32"};
     for (int i = 0; i < 2; i++) {
         snprintf(name, sizeof name, "linear.%s.%s.%s", scheme, t->linear, outs[i]);
-        TRY(add_named(l, name));
-        snprintf(name, sizeof name, "reduce.%s", outs[i]);
-        if (l->arch->kind == ARCH_SM) TRY(add_named(l, name));
+        TRY(add_named(l, "%1$s", name, ""));
+        if (l->arch->kind == ARCH_SM) TRY(add_named(l, "reduce.%1$s", outs[i], ""));
     }
-    snprintf(name, sizeof name, "quantize.%s.i8", t->act);
-    return strcmp(t->linear, "i8") == 0 ? add_named(l, name) : QRT_OK;
+    return add_quantizing(l, t);
 }
 
 /* %1$s: activations, %2$s: KV cache */
@@ -109,28 +127,30 @@ static const char *const small_ops[] = {
 };
 static const char *const small_gpu_ops[] = {"combine.%1$s.h64", "combine.%1$s.h128"};
 
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-static qrt_status add_typed(const struct layer *l, const char *const *names, size_t count,
+static qrt_status add_typed(const struct layer *l, const char *const *patterns, size_t count,
                             const struct types *t)
 {
-    char name[2 * OP_NAME_BYTES];
-    for (size_t i = 0; i < count; i++) {
-        snprintf(name, sizeof name, names[i], t->act, t->kv);
-        TRY(add_named(l, name));
-    }
+    for (size_t i = 0; i < count; i++) TRY(add_named(l, patterns[i], t->act, t->kv));
     return QRT_OK;
 }
-#pragma GCC diagnostic pop
 
 static qrt_status add_small_ops(const struct layer *l, const char *scheme, const struct types *t)
 {
-    char name[2 * OP_NAME_BYTES];
-    snprintf(name, sizeof name, "embed.%s.f32", scheme);
-    TRY(add_named(l, name));
+    TRY(add_named(l, "embed.%1$s.f32", scheme, ""));
     TRY(add_typed(l, small_ops, sizeof small_ops / sizeof *small_ops, t));
     if (l->arch->kind != ARCH_SM) return QRT_OK;
     return add_typed(l, small_gpu_ops, sizeof small_gpu_ops / sizeof *small_gpu_ops, t);
+}
+
+/* 8-bit floats meet 8-bit floats; under scales of 128 weights, with a scale per 128 columns. */
+static qrt_status match_floats(const struct scheme *scheme, struct types *t)
+{
+    if (strcmp(t->linear, "e4m3t") != 0) return QRT_OK;
+    if (scheme->code != CODE_E4M3)
+        return error_set(QRT_E_SCHEME, "e4m3 activations meet e4m3 weights: e4m3gc.f32 or "
+                                       "e4m3g128.f32; others take f16, bf16 or i8");
+    if (scheme->group == 128) t->linear = "e4m3b";
+    return QRT_OK;
 }
 
 qrt_status request_set_add_layer(struct request_set *s, const struct arch *arch,
@@ -143,7 +163,10 @@ qrt_status request_set_add_layer(struct request_set *s, const struct arch *arch,
     TRY(scheme_check(scheme));
     TRY(find_types(arch, act, types, &count));
     scheme_name(scheme, name);
-    for (int i = 0; i < count; i++) TRY(add_linears(&layer, name, &types[i]));
+    for (int i = 0; i < count; i++) {
+        TRY(match_floats(scheme, &types[i]));
+        TRY(add_linears(&layer, name, &types[i]));
+    }
     return add_small_ops(&layer, name, &types[0]);
 }
 
@@ -172,6 +195,9 @@ static qrt_status add_opened(const struct layer *l, const qrt_model *model, cons
     struct types types[MAX_TYPES];
     int count;
     TRY(find_types(l->arch, act, types, &count));
+    if (l->arch->kind == ARCH_SM && act && strcmp(types[0].linear, types[0].act) != 0)
+        return error_set(QRT_E_SCHEME, "models run with f16 or bf16 activations on a GPU, not %s",
+                         act);
     for (int i = 0; i < count; i++) {
         const int bf16 = strcmp(types[i].act, "bf16") == 0;
         struct plan_target target =

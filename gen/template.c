@@ -45,6 +45,7 @@ struct template
     char name[ENTRY_SYMBOL_BYTES]; /* "cuda/gemm" */
     char origin[ORIGIN_BYTES];     /* "templates/cuda/gemm.cu.in": for messages */
     const struct backend *backend;
+    const struct template_set *set; /* that it belongs to: where it finds the file that it uses */
     struct text {
         const char *text;
         size_t bytes;
@@ -163,8 +164,10 @@ static int place_message(lua_State *L)
     lua_Debug at;
     for (int level = 0; lua_getstack(L, level, &at); level++) {
         lua_getinfo(L, "Sl", &at);
-        if (strcmp(at.source + 1, t->origin) != 0 || at.currentline < 0) continue;
-        lua_pushfstring(L, "%s:%d: %s", t->origin, at.currentline, message);
+        const char *file = at.source + 1; /* '@': a template, or the file that it uses */
+        if (at.source[0] != '@' || at.currentline < 0) continue;
+        if (strncmp(message, file, strlen(file)) == 0) return 1;
+        lua_pushfstring(L, "%s:%d: %s", file, at.currentline, message);
         return 1;
     }
     lua_pushfstring(L, "%s: %s", t->origin, message);
@@ -273,6 +276,15 @@ static int find_op(const char *name)
     return -1;
 }
 
+/* fetch(name): the text of a file beside the template, or nil. */
+static int fetch(lua_State *L)
+{
+    const struct template *t = template_of(L);
+    const char *kept;
+    lua_pushstring(L, template_include(t->set, t->backend->name, luaL_checkstring(L, 1), &kept));
+    return 1;
+}
+
 static int open_protected(lua_State *L)
 {
     static const luaL_Reg libraries[] = {
@@ -292,8 +304,9 @@ static int open_protected(lua_State *L)
     lua_pushlstring(L, t->source.text, t->source.bytes);
     lua_pushcfunction(L, emit);
     lua_pushcfunction(L, guard);
+    lua_pushcfunction(L, fetch);
     lua_pushstring(L, t->backend->name);
-    lua_call(L, 5, 6);
+    lua_call(L, 6, 6);
     t->op = find_op(lua_tostring(L, -6));
     if (t->op < 0) return luaL_error(L, "op: there is no op '%s'", lua_tostring(L, -6));
     t->render = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -360,7 +373,9 @@ static qrt_status add_template(struct template_set *set, const struct backend *b
         free(source->owned);
         return error_set(QRT_E_LIMIT, "more than %d templates", MAX_TEMPLATES);
     }
-    TRY(template_new(backend, folder, file, source, &set->templates[set->template_count]));
+    struct template **added = &set->templates[set->template_count];
+    TRY(template_new(backend, folder, file, source, added));
+    (*added)->set = set;
     set->template_count++;
     return QRT_OK;
 }
@@ -599,6 +614,8 @@ static void read_launch(lua_State *L, struct entry_record *record)
 {
     record->split = (int32_t)integer_field(L, "split");
     record->smem_bytes = (uint32_t)integer_field(L, "smem");
+    record->map.rows = (uint32_t)integer_field(L, "map_rows");
+    record->map.bytes = (uint32_t)integer_field(L, "map_bytes");
     lua_getfield(L, -1, "grid");
     for (int i = 0; i < 3; i++) {
         lua_rawgeti(L, -1, i + 1);

@@ -4,6 +4,8 @@
  *
  * Head: the fields of a Lua table (comments first: what it computes, in prose).
  *   op       = "linear"                        the op it implements
+ *   use      = "linear.lua"                    a file beside the template that holds more fields, as
+ *                                              a head does: what several heads have in common
  *   accepts  = function(r)     true; or false and why not
  *   tune     = { bm = {8, 16}, swizzle = {"xor"} }   what may vary (default: nothing)
  *   where    = function(r, p)  whether a tune point is legal (shared memory, divisibility ...)
@@ -14,7 +16,10 @@
  *   smem     = function(r, p)  bytes of dynamic shared memory; CUDA; default 0
  *   split    = function(r, p)  parts it asks for (of K; attention: of the context), 0: the
  *                              runtime's choice; default 1
- * Other fields are the template's own helpers, seen by all of the above and by the body.
+ *   map      = function(r, p)  {rows = , bytes = }: the box of a tensor map of x (entry.h) that is
+ *                              the kernel's second argument; CUDA, linear; default none
+ * Other fields are the template's own helpers, seen by all of the above and by the body.  A field is
+ * said once, in the head or in the file it uses.
  *
  * r: r.op r.act r.out (as in struct op_desc, enums as lower-case strings: r.act == "f16"),
  *   r.kind of rope and glu ("halves", "silu"), r.kv of rope and attention, r.head of these and combine,

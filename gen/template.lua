@@ -5,7 +5,8 @@
 -- file, address, random number or hash order, so that a template gives the same text everywhere.
 --
 -- emit(line, ...): append one line of output.  guard(f): f, followed by a look at the time limit.
-local origin, text, emit, guard, backend = ...
+-- fetch(name): the text of a file beside the template, or nil.
+local origin, text, emit, guard, fetch, backend = ...
 
 local error, getmetatable, ipairs, load, next = error, getmetatable, ipairs, load, next
 local select, setmetatable, tonumber = select, setmetatable, tonumber
@@ -176,8 +177,14 @@ local function at_line(n, message, ...)
     error(format("%s:%d: " .. message, origin, n, ...), 0)
 end
 
-local function compile(code)
-    local chunk, message = load(code, "@" .. origin, "t", env)
+-- At the line where a function of the head, or of the file that it uses, starts.
+local function at_function(f, message, ...)
+    local at = getinfo(f, "S")
+    error(format("%s:%d: " .. message, sub(at.source, 2), at.linedefined, ...), 0)
+end
+
+local function compile(code, from)
+    local chunk, message = load(code, "@" .. from, "t", env)
     if not chunk then error(message, 0) end
     return chunk
 end
@@ -211,18 +218,34 @@ end
 
 local head
 
+local function add_fields(fields, from)
+    for _, name in ipairs(sorted_keys(fields)) do
+        if sandbox_names[name] then
+            at_line(1, "the field '%s' of %s hides a name of Lua", name, from)
+        end
+        if head[name] ~= nil then at_line(1, "the field '%s' of %s is here too", name, from) end
+        head[name], sandbox[name] = fields[name], fields[name]
+    end
+end
+
+-- The fields that a head has in common with others, in a file beside it.
+local function add_shared(name)
+    local shared = type(name) == "string" and fetch(name)
+    if not shared then at_line(1, "use: no file '%s' beside the template", tostring(name)) end
+    local from = match(origin, "^.*/") .. name
+    add_fields(compile("return {" .. shared .. "\n}", from)(), from)
+end
+
 local function read()
     if sub(text, -1) ~= "\n" then text = text .. "\n" end
     if find(text, "\0", 1, true) then at_line(1, "a zero byte: not a text") end
     local head_text, body = match(text, "^(.-\n)%-%-%-\n(.*)$")
     if not head_text then at_line(1, "no line of three dashes between head and body") end
     local _, newlines = gsub(head_text, "\n", "")
-    head = compile("return {" .. head_text .. "}")()
-    for _, name in ipairs(sorted_keys(head)) do
-        if sandbox_names[name] then at_line(1, "the head's field '%s' hides a name of Lua", name) end
-        sandbox[name] = head[name]
-    end
-    return compile(body_code(body, newlines + 2))
+    head = {}
+    add_fields(compile("return {" .. head_text .. "}", origin)(), "the head")
+    if head.use ~= nil then add_shared(head.use) end
+    return compile(body_code(body, newlines + 2), origin)
 end
 
 local body = read()
@@ -254,7 +277,7 @@ end
 check_field("op", "string")
 check_field("tune", "table", true)
 check_field("accepts", "function")
-for _, name in ipairs {"where", "m", "rank", "split", "smem"} do
+for _, name in ipairs {"where", "m", "rank", "split", "smem", "map"} do
     check_field(name, "function", true)
 end
 for _, name in ipairs {"grid", "block"} do check_field(name, "function", backend ~= "cuda") end
@@ -268,8 +291,8 @@ for _, name in ipairs(tune_names) do check_tune(name, tune[name]) end
 local function whole(field, value, lo, hi)
     local n = type(value) == "number" and tointeger(value)
     if not n or n < lo or n > hi then
-        at_line(getinfo(head[field], "S").linedefined, "%s: %s is no whole number in %d..%d", field,
-                plain(value) and tostring(value) or type(value), lo, hi)
+        at_function(head[field], "%s: %s is no whole number in %d..%d", field,
+                    plain(value) and tostring(value) or type(value), lo, hi)
     end
     return n
 end
@@ -312,9 +335,7 @@ end
 
 local function rank(r, p)
     local value = call("rank", 0, r, p)
-    if type(value) ~= "number" or value ~= value then
-        at_line(getinfo(head.rank, "S").linedefined, "rank: not a number")
-    end
+    if type(value) ~= "number" or value ~= value then at_function(head.rank, "rank: not a number") end
     return value
 end
 
@@ -356,6 +377,9 @@ local function launch(r, tune_text)
         result.grid[i] = grid_entry(grid[i] or 1)
         result.block[i] = whole("block", block[i] or 1, 1, 1024)
     end
+    local map = call("map", {rows = 0, bytes = 0}, r, p)
+    result.map_rows = whole("map", map.rows, 0, 256)
+    result.map_bytes = whole("map", map.bytes, 0, 128)
     result.smem = whole("smem", call("smem", 0, r, p), 0, 1 << 24)
     result.split = whole("split", call("split", 1, r, p), 0, 1 << 16)
     return result

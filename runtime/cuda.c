@@ -174,10 +174,13 @@ static qrt_status driver_open(struct cuda *c, const char *path)
     static const struct {
         const char *symbol;
         size_t at;
+        int optional;
     } table[] = {
-#define API_ROW(field, symbol, arguments) {symbol, offsetof(struct cuda_api, field)},
-        CUDA_API_TABLE(API_ROW)
+#define API_ROW(field, symbol, arguments)      {symbol, offsetof(struct cuda_api, field), 0},
+#define OPTIONAL_ROW(field, symbol, arguments) {symbol, offsetof(struct cuda_api, field), 1},
+        CUDA_API_TABLE(API_ROW) CUDA_API_OPTIONAL_TABLE(OPTIONAL_ROW)
 #undef API_ROW
+#undef OPTIONAL_ROW
     };
     if (path == NULL) path = DEFAULT_DRIVER;
     /* NODELETE: the driver keeps threads of its own, its text must outlive the last device. */
@@ -189,7 +192,7 @@ static qrt_status driver_open(struct cuda *c, const char *path)
                          c->index, dlerror());
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         void *function = dlsym(c->library, table[i].symbol);
-        if (function == NULL)
+        if (function == NULL && !table[i].optional)
             return error_set(QRT_E_DEVICE,
                              "cuda:%d: %s has no %s: update the driver, or use "
                              "--device cpu",
@@ -562,6 +565,27 @@ static qrt_status grid_of(const struct cuda *c, const struct entry_record *r,
     return QRT_OK;
 }
 
+/* The rows of x as the kernel's copies are to see them; zero bytes where the driver does not take
+ * that: base or rows off 16 bytes, or a driver older than such maps.  Columns behind a row's end
+ * are read as zero; codes of quantized rows have theirs stored. */
+static void map_x(const struct cuda *c, const struct entry_record *r, const struct qk_linear *a,
+                  struct qk_map *map)
+{
+    const size_t element = elem_bytes((enum elem_type)r->desc.act);
+    const int64_t K = r->desc.quant == QUANT_NONE ? a->w.K : ((int64_t)a->w.K + 63) / 64 * 64;
+    const uint64_t size[2] = {(uint64_t)K, (uint64_t)a->M};
+    const uint64_t stride_bytes[1] = {(uint64_t)a->ldx * element};
+    const unsigned box[2] = {(unsigned)(r->map.bytes / element), r->map.rows}, step[2] = {1, 1};
+    const int type = element == 1 ? CUDA_MAP_U8 : CUDA_MAP_U16;
+    int swizzle = CUDA_MAP_SWIZZLE_32;
+    for (uint32_t bytes = 32; bytes < r->map.bytes; bytes *= 2) swizzle++;
+    const int is_aligned = as_address(a->x) % 16 == 0 && stride_bytes[0] % 16 == 0;
+    if (!is_aligned || c->api.map_encode == NULL ||
+        c->api.map_encode(map, type, 2, (void *)(uintptr_t)a->x, size, stride_bytes, box, step, 0,
+                          swizzle, CUDA_MAP_PROMOTE_128, 0) != CUDA_SUCCESS)
+        memset(map, 0, sizeof *map);
+}
+
 static qrt_status launch(struct qrt_device *d, const struct kernel *k, const struct op_desc *desc,
                          const union op_args *args)
 {
@@ -572,7 +596,9 @@ static qrt_status launch(struct qrt_device *d, const struct kernel *k, const str
     TRY(grid_of(c, r, args, grid));
     if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0) return QRT_OK;
     union op_args copy = *args; /* the driver's interface is not const */
-    void *parameters[] = {&copy};
+    struct qk_map map;
+    if (r->map.rows > 0) map_x(c, r, &args->linear, &map);
+    void *parameters[] = {&copy, r->map.rows > 0 ? &map : NULL};
     TRY(enter(c));
     return leave(c, CALL(c, launch, k->code, grid[0], grid[1], grid[2], r->block[0], r->block[1],
                          r->block[2], r->smem_bytes, c->stream, parameters, NULL));

@@ -56,9 +56,17 @@ typedef void *cuda_handle; /* context, stream, event, module or function */
        unsigned block_y, unsigned block_z, unsigned smem_bytes, cuda_handle stream,               \
        void **parameters, void **extra))
 
+/* Functions that a driver may lack: 0 then. */
+#define CUDA_API_OPTIONAL_TABLE(X)                                                              \
+    X(map_encode, "cuTensorMapEncodeTiled",                                                     \
+      (void *map, int type, unsigned rank, void *base, const uint64_t *size,                    \
+       const uint64_t *stride_bytes, const unsigned *box, const unsigned *step, int interleave, \
+       int swizzle, int promotion, int fill))
+
 struct cuda_api {
 #define CUDA_API_FIELD(field, symbol, arguments) int(*field) arguments;
     CUDA_API_TABLE(CUDA_API_FIELD)
+    CUDA_API_OPTIONAL_TABLE(CUDA_API_FIELD)
 #undef CUDA_API_FIELD
 };
 
@@ -89,6 +97,11 @@ enum {
 
     CUDA_STREAM_ALONE = 1, /* does not wait for the legacy stream */
     CUDA_EVENT_NO_TIME = 2,
+
+    CUDA_MAP_U8 = 0, /* tensor maps: element types, by size only */
+    CUDA_MAP_U16 = 1,
+    CUDA_MAP_SWIZZLE_32 = 1, /* 64: 2, 128: 3 */
+    CUDA_MAP_PROMOTE_128 = 2,
 };
 
 /* What an answer means for the device, and so what is done about it.

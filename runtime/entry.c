@@ -9,11 +9,12 @@
 
 static const char magic[8] = {'Q', 'K', 'E', 'N', 'T', 'R', 'Y', '1'};
 enum {
-    VERSION = 1,
+    VERSION = 2,
     HASH_BYTES = 32,
     PART_ALIGN = 16,
     MAX_THREADS = 1024,
-    MAX_BLOCKS_DIV = 1 << 20
+    MAX_BLOCKS_DIV = 1 << 20,
+    MAX_MAP_ROWS = 256,
 };
 
 struct header {
@@ -52,6 +53,17 @@ static qrt_status check_strings(const struct entry_record *r)
     return QRT_OK;
 }
 
+static qrt_status check_map(const struct entry_record *r)
+{
+    const struct entry_map *m = &r->map;
+    if (m->rows == 0 && m->bytes == 0) return QRT_OK;
+    const int is_swizzle = m->bytes == 32 || m->bytes == 64 || m->bytes == 128;
+    const int is_mappable = r->desc.op == OP_LINEAR && elem_bytes((enum elem_type)r->desc.act) <= 2;
+    if (is_mappable && is_swizzle && m->rows >= 1 && m->rows <= MAX_MAP_ROWS) return QRT_OK;
+    return error_set(QRT_E_FORMAT, "kernel entry: a map of %u rows of %u bytes for op %s", m->rows,
+                     m->bytes, op_name((enum op)r->desc.op));
+}
+
 static qrt_status check_launch(const struct entry_record *r, const struct arch *arch)
 {
     if (r->m_lo < 1 || r->m_hi < r->m_lo || r->split < 0)
@@ -70,7 +82,7 @@ static qrt_status check_launch(const struct entry_record *r, const struct arch *
     if (threads > MAX_THREADS || r->smem_bytes > (uint32_t)arch->smem_bytes)
         return error_set(QRT_E_FORMAT, "kernel entry: %llu threads, %u bytes of shared memory",
                          (unsigned long long)threads, r->smem_bytes);
-    return QRT_OK;
+    return check_map(r);
 }
 
 static qrt_status check_record(const struct entry_record *r)

@@ -34,6 +34,14 @@ struct entry_grid {
     uint32_t div; /* >= 1 */
 };
 
+/* The tensor map of x that a linear for sm_90 on takes as its second argument (struct qk_map): a
+ * copy brings `rows` rows of `bytes` bytes, permuted as a swizzle of that many bytes does.  0 rows:
+ * it takes none. */
+struct entry_map {
+    uint32_t rows;  /* 1..256 */
+    uint32_t bytes; /* 32, 64 or 128 */
+};
+
 struct entry_record {
     struct op_desc desc;
     char arch[ARCH_NAME_BYTES];
@@ -47,6 +55,7 @@ struct entry_record {
     struct entry_grid grid[3];                     /* CUDA */
     uint32_t block[3];                             /* CUDA: threads */
     uint32_t smem_bytes;                           /* CUDA: dynamic shared memory */
+    struct entry_map map;                          /* CUDA */
     uint32_t smem_static_bytes, regs, stack_bytes; /* as the compiler reported */
 };
 

@@ -9,6 +9,7 @@
  * ref and x86, f16 or bf16 on CUDA.  "residual" buffers are f32 on every device.
  *
  * A CUDA kernel is   extern "C" __global__ void NAME(const __grid_constant__ struct qk_OP a);
+ * and takes a second argument   const __grid_constant__ struct qk_map x   when its entry says so;
  * an x86 kernel is   void NAME(const struct qk_OP *a, const struct qk_cpu *cpu);
  */
 #ifndef QGEN_KERNEL_ABI_H
@@ -66,6 +67,13 @@ struct qk_linear {
     qk_i64 lds;           /* elements of x_scale and x_zero from row to row; 0: one for all rows */
     int M;
     int split; /* parts of K, >= 1: grid.z of a CUDA launch */
+};
+
+/* The rows x [M, K] of a linear as the copy engine of sm_90 sees them: a CUtensorMap, opaque.  All
+ * zero when they cannot be told to it (a base or a row that is not a multiple of 16 bytes), and then
+ * the kernel fetches x itself. */
+struct __attribute__((aligned(64))) qk_map {
+    unsigned long long word[16];
 };
 
 /* y[M, N] = sum over s of partial[s, M, N], s ascending: the second half of a split-K linear. */

@@ -213,7 +213,7 @@ qrt_status op_desc_parse(const char *name, struct op_desc *out)
         memset(&d, 0, sizeof d);
         d.op = (uint8_t)op;
         if (!parse_fields(&d, name + length + (name[length] == '.'))) break;
-        TRY(op_desc_check(&d));
+        if (op_desc_check(&d) != QRT_OK) break;
         *out = d;
         return QRT_OK;
     }

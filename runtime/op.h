@@ -4,7 +4,7 @@
  * their bytes are (unused fields are 0).  Its text form is the request's name, for example
  *     linear.w4g128z.f16.f16        op . weight scheme . activation type . output type
  *     linear.w4g128.i8.f32          activations quantized to int8 by the quantize op
- *     embed.w8g32.f32  rmsnorm.f32.f16  rope.halves.f16.f16.h128  attention.f16.f16.f16.h128
+ *     embed.w8g32.f32  rmsnorm.f32.f16  rope.halves.f16.f16.h128  attention.f16.f16.h128
  *     glu.silu.f16  add.f16  quantize.f32.i8  reduce.f16  sample  gather.f16  combine.f16.h128
  * A quantized activation carries its form behind the type (enum quant):
  *     linear.w8gc.i8t.f16  linear.e4m3g128.f32.e4m3b.bf16  rmsnorm.f32.i8tz  glu.silu.f16.e4m3t

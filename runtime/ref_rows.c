@@ -33,10 +33,11 @@ void ref_rmsnorm(const struct op_desc *d, const union op_args *args, float *row)
 
 static double silu(double x) { return x / (1 + exp(-x)); }
 
+/* x (1 + tanh u) / 2, as x / (1 + e^-2u): that keeps the digits of small results. */
 static double gelu_tanh(double x)
 {
-    const double inner = 0.7978845608028654 /* sqrt(2 / pi) */ * (x + 0.044715 * x * x * x);
-    return 0.5 * x * (1 + tanh(inner));
+    const double u = 0.7978845608028654 /* sqrt(2 / pi) */ * (x + 0.044715 * x * x * x);
+    return x / (1 + exp(-2 * u));
 }
 
 void ref_glu_row(const struct op_desc *d, const struct qk_glu *a, int m, float *row)

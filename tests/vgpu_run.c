@@ -113,7 +113,7 @@ static qrt_status run(const struct vgpu_library *v, int argc, char **argv, int *
     snprintf(device_name, sizeof device_name, "cuda:%d", device_index);
     TRY(qrt_open(&options, &rt));
     TRY(qrt_device_open(rt, device_name, &device));
-    TRY(check_open(device, &checker));
+    TRY(check_open(device, CHECK_QUICK, &checker));
     TRY(pipeline_open(&making, &pipeline));
     TRY(pipeline_ensure(pipeline, arch_find(argv[1]), names, 1, max_m, &made));
     for (size_t i = 0; i < made.count; i++)

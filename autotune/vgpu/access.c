@@ -2,6 +2,9 @@
 #include "access.h"
 
 #include "interpret.h"
+#include "order.h"
+
+enum { SECTOR_BYTES = 32, WAVEFRONT_BYTES = 128 };
 
 void access_addresses(struct access *a, uint32_t operand, int64_t offset)
 {
@@ -47,8 +50,9 @@ static void fault_bounds(const struct access *a, const struct memory_block *m, u
               "%s of %u bytes at byte %lld of an allocation of %zu bytes that was freed", verb(a),
               a->bytes, (long long)(address - m->base), m->bytes);
     else
-        FAULT(a->w, VGPU_BOUNDS, (int)l, "%s of %u bytes at byte %lld of an allocation of %zu bytes",
-              verb(a), a->bytes, (long long)(address - m->base), m->bytes);
+        FAULT(a->w, VGPU_BOUNDS, (int)l,
+              "%s of %u bytes at byte %lld of an allocation of %zu bytes", verb(a), a->bytes,
+              (long long)(address - m->base), m->bytes);
 }
 
 static void fault_unwritten(const struct access *a, const struct memory_block *m, uint32_t l)
@@ -84,9 +88,10 @@ static void check_lane(struct access *a, struct memory_block *m, uint32_t l)
         memset(written + offset, 1, a->bytes); /* once is enough */
     }
     if (written && a->kind != SHARED_READ) memset(written + offset, 1, a->bytes);
-    if (!a->strict &&
-        memory_touch(m, offset, a->bytes, a->w->block->tag, a->kind == SHARED_WRITE))
-        fault_race(a, m, l);
+    if (a->strict) return;
+    const uint32_t other =
+        memory_touch(m, offset, a->bytes, a->w->block->tag, a->kind == SHARED_WRITE);
+    if (other && !order_is_behind(a->w->block, other)) fault_race(a, m, l);
 }
 
 static int inside(const struct memory_block *m, uint64_t address, uint32_t bytes)
@@ -142,9 +147,11 @@ static uint32_t sectors(const struct access *a, uint32_t mask)
 static void count_global(struct access *a, uint32_t mask)
 {
     struct vgpu_counts *c = &a->w->block->counts;
-    const uint64_t bytes = (uint64_t)a->bytes * (uint64_t)__builtin_popcount(mask);
+    const uint64_t lanes = mask == FULL_MASK ? LANES : (uint64_t)__builtin_popcount(mask);
+    const uint64_t bytes = a->bytes * lanes;
     c->global_requests++;
     c->global_sectors += sectors(a, mask);
+    c->global_ideal_sectors += (bytes + SECTOR_BYTES - 1) / SECTOR_BYTES;
     if (a->kind != SHARED_WRITE) c->global_load_bytes += bytes;
     if (a->kind != SHARED_READ) c->global_store_bytes += bytes;
 }
@@ -154,20 +161,31 @@ static uint32_t access_global(struct access *a, uint32_t mask)
     mask &= ~misaligned(a, mask);
     mask = mask ? resolve_global(a, mask) : 0;
     if (mask) count_global(a, mask);
+    if (mask && a->strict) {
+        if (a->i->flags & INSN_RELEASE) order_fence(a->w->block);
+        order_strict(a->w->block, a->kind);
+    }
     return mask;
 }
 
 /* ---- shared ---- */
 
+uint32_t access_shared_address(uint64_t address)
+{
+    if (address >> WINDOW_BITS == WINDOW_SHARED >> WINDOW_BITS) address -= WINDOW_SHARED;
+    return address >> 32 ? 0xfffffff0u : (uint32_t)address;
+}
+
 static uint32_t access_shared(struct access *a, uint32_t mask)
 {
     struct block *b = a->w->block;
     uint32_t at[LANES];
-    for (int l = 0; l < LANES; l++)
-        at[l] = a->address[l] >> 32 ? 0xfffffff0u : (uint32_t)a->address[l];
+    for (int l = 0; l < LANES; l++) at[l] = access_shared_address(a->address[l]);
     mask = shared_access(b->shared, a->w->index, at, mask, a->bytes, a->kind,
                          &b->counts.shared_wavefronts);
     b->counts.shared_requests++;
+    b->counts.shared_ideal_wavefronts +=
+        ((uint64_t)__builtin_popcount(mask) * a->bytes + WAVEFRONT_BYTES - 1) / WAVEFRONT_BYTES;
     EACH_LANE(l, mask) a->host[l] = b->shared_bytes + at[l];
     return mask;
 }
@@ -240,8 +258,7 @@ static uint32_t access_generic(struct access *a, uint32_t mask)
         const enum ptx_space space = space_of(a->address[first_lane(mask)]);
         uint32_t same = 0;
         EACH_LANE(l, mask) same |= (uint32_t)(space_of(a->address[l]) == space) << l;
-        if (space != PTX_GLOBAL)
-            EACH_LANE(l, same) a->address[l] &= (1ull << WINDOW_BITS) - 1;
+        if (space != PTX_GLOBAL) EACH_LANE(l, same) a->address[l] &= (1ull << WINDOW_BITS) - 1;
         good |= access_resolve(a, space, same);
         mask &= ~same;
     }
@@ -255,4 +272,22 @@ uint32_t access_resolve(struct access *a, enum ptx_space space, uint32_t mask)
         [PTX_LOCAL] = access_local,     [PTX_PARAM] = access_param,   [PTX_CONST] = access_global,
     };
     return resolve[space](a, mask);
+}
+
+/* ---- bulk copies ---- */
+
+uint8_t *access_global_range(struct warp *w, const struct insn *i, uint32_t l, uint64_t address,
+                             uint32_t bytes, enum shared_kind kind)
+{
+    struct access a = {.w = w, .i = i, .bytes = bytes, .kind = kind};
+    a.address[l] = address;
+    return resolve_global(&a, 1u << l) ? a.host[l] : NULL;
+}
+
+const void *access_constant(const struct warp *w, uint64_t address, uint32_t bytes)
+{
+    const struct launch *launch = w->block->launch;
+    if (address >> WINDOW_BITS != WINDOW_PARAM >> WINDOW_BITS) return memory_host(address, bytes);
+    const uint64_t at = address - WINDOW_PARAM;
+    return at + bytes <= launch->function->param_bytes ? launch->params + at : NULL;
 }

@@ -13,6 +13,7 @@
 
 #include "draft.h"
 
+enum { READ_AHEAD = 8 }; /* the interpreter takes four sources, however many there are */
 enum { SLOT_PREDICATE, SLOT_32, SLOT_64, SLOT_KINDS };
 static const uint32_t slot_bytes[SLOT_KINDS] = {4, 4 * LANES, 8 * LANES};
 
@@ -174,7 +175,7 @@ static int rewrite(struct scan *s, const struct layout *l)
 {
     struct draft *d = s->d;
     struct code *c = d->code;
-    c->operand = malloc((d->refs + 1) * sizeof *c->operand);
+    c->operand = calloc(d->refs + READ_AHEAD, sizeof *c->operand);
     if (!c->operand) return 0;
     for (uint32_t i = 0; i < d->refs; i++) c->operand[i] = place_of(s, l, d->ref[i]);
     for (uint32_t n = 0; n < c->insns; n++) {
@@ -216,6 +217,7 @@ int allocate_all(struct draft *d)
     struct live_range *range = calloc(d->ptx->registers + 1, sizeof *range);
     int good = range && scan_open(&s, d) && flow_live(d, range);
     if (good) {
+        watch_extend(d, range);
         scan_all(&s, range);
         find_specials(d);
         lay_registers(&s, &l);

@@ -1,8 +1,8 @@
 /* alu_half.h -- f16, bf16 and their pairs; part of alu_body.h
  *
  * Sums and products of two are computed in f32 and rounded again, which is the same as rounding once:
- * 24 bits are at least 2 * 11 + 2.  fma is computed in double, rounded to odd on the way, for the
- * same reason (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
+ * 24 bits are at least 2 * 11 + 2.  fma is rounded to odd on the way, for the same reason (Boldo and
+ * Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
  */
 
 static inline uint32_t bf16_of(float v)
@@ -16,9 +16,18 @@ static inline float from_bf16(uint32_t h) { return quiet(float_of(h << 16)); }
 /* Lanes of a half as floats; `high`: of the upper one of a pair. */
 static inline void unpack_f16(float out[LANES], const uint32_t *h, int high)
 {
+#ifdef __AVX512F__
+    for (int l = 0; l < LANES; l += 16) {
+        const __m512i lanes = _mm512_loadu_si512(h + l);
+        const __m256i half = _mm512_cvtepi32_epi16(high ? _mm512_srli_epi32(lanes, 16) : lanes);
+        _mm512_storeu_ps(out + l, _mm512_cvtph_ps(half));
+    }
+    EACH out[l] = quiet(out[l]);
+#else
     uint32_t low[LANES];
     EACH low[l] = high ? h[l] >> 16 : h[l];
     numbers_lanes_from_f16(out, low);
+#endif
 }
 
 static inline void unpack_bf16(float out[LANES], const uint32_t *h, int high)
@@ -28,7 +37,18 @@ static inline void unpack_bf16(float out[LANES], const uint32_t *h, int high)
 
 static inline void pack_f16(uint32_t out[LANES], const float v[LANES])
 {
+#ifdef __AVX512F__
+    for (int l = 0; l < LANES; l += 16) {
+        const __m512 lanes = _mm512_loadu_ps(v + l);
+        const __m512i half = _mm512_cvtepu16_epi32(
+            _mm512_cvtps_ph(lanes, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+        const __mmask16 nan = _mm512_cmp_ps_mask(lanes, lanes, _CMP_UNORD_Q);
+        _mm512_storeu_si512(out + l,
+                            _mm512_mask_blend_epi32(nan, half, _mm512_set1_epi32(0x7fff)));
+    }
+#else
     numbers_lanes_to_f16(out, v);
+#endif
 }
 
 static inline void pack_bf16(uint32_t out[LANES], const float v[LANES])
@@ -123,8 +143,20 @@ HALF2_ANY(mul_f16_any, quiet(a *b))
 
 /* ---- fma ---- */
 
-/* a b + c rounded to odd in f32: exact but for the last bit, which is set when anything was lost. */
-static inline float fma_to_odd(float a, float b, float c)
+/* a b + c rounded to odd in f32: exact but for the last bit, which is set when anything was lost.
+ * A product of two f16 is exact in f32, and what its sum loses can be told (Knuth's two-sum). */
+static inline float fma_to_odd_f16(float a, float b, float c)
+{
+    const float p = a * b, sum = p + c;
+    const float part = sum - p, error = (p - (sum - part)) + (c - part);
+    const uint32_t bits = bits_f32(sum);
+    const uint32_t step = (error > 0) == (sum > 0) ? 1 : 0xffffffff;
+    const uint32_t inexact = error != 0 && sum - sum == 0 && (bits & 1) == 0;
+    return float_of(bits + (inexact ? step : 0));
+}
+
+/* The same of bf16, whose products may leave the range of f32. */
+static inline float fma_to_odd_bf16(float a, float b, float c)
 {
     const double p = (double)a * b, sum = p + c; /* p is exact */
     const double part = sum - p, error = (p - (sum - part)) + (c - part);
@@ -144,7 +176,7 @@ static inline float fma_to_odd(float a, float b, float c)
         unpack_##type(a, s[0], high);                                                \
         unpack_##type(b, s[1], high);                                                \
         unpack_##type(c, s[2], high);                                                \
-        EACH r[l] = quiet(fma_to_odd(a[l], b[l], c[l]));                             \
+        EACH r[l] = quiet(fma_to_odd_##type(a[l], b[l], c[l]));                      \
         if (i->mods & MOD_RELU) EACH r[l] = r[l] > 0 || r[l] != r[l] ? r[l] : 0;     \
     }                                                                                \
     HALVES(fma_##type, half_fma_##type, type)
@@ -161,7 +193,7 @@ static void half_fma_f16_any(float r[LANES], const struct insn *i, const void *c
     flush_lanes(a, i);
     flush_lanes(b, i);
     flush_lanes(c, i);
-    EACH r[l] = quiet(fma_to_odd(a[l], b[l], c[l]));
+    EACH r[l] = quiet(fma_to_odd_f16(a[l], b[l], c[l]));
     pack_f16(rounded, r);
     unpack_f16(r, rounded, 0);
     limit_lanes(r, i);

@@ -25,16 +25,45 @@ void copies_close(struct shared *s)
     memset(s->copies, 0, sizeof s->copies);
 }
 
-static struct copy made(struct copies *c, int lane, uint32_t to, const void *from, uint32_t have,
-                        uint32_t size)
+/* A place at the end of the queue; NULL when there is no memory. */
+static struct copy *append(struct copies *c)
 {
-    struct copy copy = {.to = to,
-                        .group = c->group[lane],
-                        .serial = ++c->serial,
-                        .lane = (uint8_t)lane,
-                        .size = (uint8_t)size};
-    if (have) memcpy(copy.data, from, have < size ? have : size);
-    return copy;
+    if (c->count == c->room) {
+        struct copy *grown = shared_grow(c->item, &c->room, c->count + 1, sizeof *grown);
+        if (!grown) return NULL;
+        c->item = grown;
+    }
+    return &c->item[c->count++];
+}
+
+static void fill(struct copy *copy, const void *from, uint32_t have, uint32_t size)
+{
+    if (have >= COPY_MOST && size == COPY_MOST) {
+        memcpy(copy->data, from, COPY_MOST);
+        return;
+    }
+    memset(copy->data, 0, COPY_MOST);
+    if (have) memcpy(copy->data, from, have < size ? have : size);
+}
+
+static void put(struct shared *s, const struct copy *copy)
+{
+    if (copy->size == COPY_MOST)
+        memcpy(s->bytes + copy->to, copy->data, COPY_MOST);
+    else
+        memcpy(s->bytes + copy->to, copy->data, copy->size);
+}
+
+static void pend(struct actor *a, uint32_t to, uint32_t size)
+{
+    if (size == COPY_MOST && shadow_row_pend(a, to)) return;
+    shadow_check(a, to, size);
+    shadow_pend(&a->s->shadow, to, size);
+}
+
+static void land(struct actor *a, uint32_t to, uint32_t size)
+{
+    if (size != COPY_MOST || !shadow_row_land(a, to)) shadow_land(a, to, size);
 }
 
 void shared_copy_issue(struct shared *s, int warp, int lane, uint32_t to, const void *from,
@@ -42,18 +71,19 @@ void shared_copy_issue(struct shared *s, int warp, int lane, uint32_t to, const 
 {
     if (!shared_inside(s, lane, to, size, size)) return;
     struct copies *c = &s->copies[warp];
-    const struct copy copy = made(c, lane, to, from, have, size);
     struct actor a = shared_actor(s, warp, lane, SHARED_WRITE);
-    if (s->checking) shadow_check(&a, to, size);
-    struct copy *grown = shared_grow(c->item, &c->room, c->count + 1, sizeof *grown);
-    if (!grown) { /* no memory to be late */
-        memcpy(s->bytes + to, copy.data, size);
-        if (s->checking) shadow_land(&a, to, size);
-        return;
-    }
-    c->item = grown;
-    c->item[c->count++] = copy;
-    if (s->checking) shadow_pend(&s->shadow, to, size);
+    if (s->checking) pend(&a, to, size);
+    struct copy now, *copy = append(c);
+    if (!copy) copy = &now; /* no memory to be late */
+    copy->to = to;
+    copy->group = c->group[lane];
+    copy->serial = ++c->serial;
+    copy->lane = (uint8_t)lane;
+    copy->size = (uint8_t)size;
+    fill(copy, from, have, size);
+    if (copy != &now) return;
+    put(s, copy);
+    if (s->checking) land(&a, to, size);
 }
 
 void shared_copy_commit(struct shared *s, int warp, uint32_t lanes)
@@ -61,7 +91,6 @@ void shared_copy_commit(struct shared *s, int warp, uint32_t lanes)
     for (; lanes; lanes &= lanes - 1) s->copies[warp].group[__builtin_ctz(lanes)]++;
 }
 
-/* Land what `due` says of the copies, keep the rest in order. */
 void shared_copy_wait(struct shared *s, int warp, uint32_t lanes, int groups_left)
 {
     struct copies *c = &s->copies[warp];
@@ -79,12 +108,13 @@ void shared_copy_wait(struct shared *s, int warp, uint32_t lanes, int groups_lef
             c->item[kept++] = *copy;
             continue;
         }
-        memcpy(s->bytes + copy->to, copy->data, copy->size);
+        put(s, copy);
         a.lane = copy->lane;
-        if (s->checking) shadow_land(&a, copy->to, copy->size);
+        if (s->checking) land(&a, copy->to, copy->size);
         c->landed[copy->lane] = a.epoch;
     }
     c->count = kept;
+    s->clock.warp[warp].released |= s->clock.exact; /* `landed` may be told to an mbarrier later */
 }
 
 void copies_land_on(struct shared *s, const struct barrier *b, const struct deferred *d)
@@ -97,7 +127,7 @@ void copies_land_on(struct shared *s, const struct barrier *b, const struct defe
             c->item[kept++] = *copy;
             continue;
         }
-        memcpy(s->bytes + copy->to, copy->data, copy->size);
+        put(s, copy);
         if (s->checking) shadow_land_agent(s, b->agent, barriers_stamp(s, b), copy->to, copy->size);
     }
     c->count = kept;

@@ -7,6 +7,8 @@
 
 #include "draft.h"
 
+enum { DYNAMIC_ALIGN = 16 };
+
 static uint32_t align_up(uint32_t at, uint32_t align)
 {
     return align > 1 ? (at + align - 1) / align * align : at;
@@ -39,6 +41,12 @@ static void place_shared(struct code *c)
     for (size_t f = 0; f < c->ptx.functions; f++)
         c->function[f].shared_bytes =
             c->ptx.function[f].entry ? place_shared_of(c, (int)f, at) : at;
+    uint32_t align = DYNAMIC_ALIGN;
+    for (size_t i = 0; i < c->ptx.variables; i++)
+        if (c->ptx.variable[i].dynamic && c->ptx.variable[i].align > align)
+            align = c->ptx.variable[i].align;
+    for (size_t f = 0; f < c->ptx.functions; f++)
+        c->function[f].dynamic_at = align_up(c->function[f].shared_bytes, align);
 }
 
 /* ---- parameters of kernels; everything else in .param and .local is of the thread ---- */
@@ -103,7 +111,9 @@ static int build(struct code *c, char error[PTX_ERROR_BYTES])
 {
     struct draft d = {.code = c, .ptx = &c->ptx, .error = error};
     int good = decode_all(&d);
-    if (good && (!flow_follow(&d) || !allocate_all(&d))) good = out_of_memory(error);
+    if (good && (!flow_follow(&d) || !watch_wgmma(&d) || !allocate_all(&d)))
+        good = out_of_memory(error);
+    free(d.watched);
     free(d.first);
     free(d.ref);
     free(d.role);
@@ -141,6 +151,8 @@ void code_free(struct code *code)
     free(code->constants);
     free(code->check);
     free(code->mma);
+    free(code->wgmma);
+    free(code->watch);
     free(code->table);
     *code = (struct code){0};
 }

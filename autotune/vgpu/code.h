@@ -51,6 +51,10 @@ enum insn_flag {
     INSN_ALIGNED = 2,  /* wants all 32 */
     INSN_CHECKED = 4,  /* has registers whose reads or writes are followed */
     INSN_STRICT = 8,   /* volatile, or ordered: not part of a race */
+    INSN_COPY = 16,    /* a mov of one register or value */
+    INSN_WGMMA = 32,   /* wgmma.mma_async */
+    INSN_WATCHED = 64, /* names registers that wgmma concerns */
+    INSN_RELEASE = 128 /* .release, .acq_rel, .sc */
 };
 
 enum insn_mod {
@@ -80,10 +84,14 @@ struct insn {
     uint8_t class;   /* enum vgpu_class */
     uint8_t type[4]; /* enum ptx_type, as the opcode names them */
     uint8_t space, vector, round, compare, combine;
-    uint8_t wide; /* bit n: operand n is a 64-bit slot (n below 8) */
+    uint16_t wide; /* bit n: operand n is a 64-bit slot (n below 16) */
     uint8_t field; /* what the row says */
+    int8_t more[4]; /* immediates after the first */
+    uint8_t mores;
     uint32_t check; /* first of its registers that are followed, in struct code's `check` */
     uint16_t checked_uses, checked_defs;
+    uint32_t watch; /* first of its registers that wgmma concerns, in struct code's `watch` */
+    uint16_t watches;
     uint32_t extra; /* handler's own: an index into a table of the code */
     int line, source_line, source;
 };
@@ -94,6 +102,7 @@ struct code_function {
     uint32_t first, count; /* instructions */
     uint32_t local_bytes;  /* of a thread */
     uint32_t shared_bytes; /* static */
+    uint32_t dynamic_at;   /* address of dynamic shared memory */
     uint32_t param_bytes;
     int max_threads; /* .maxntid in all; 0: not said */
     uint32_t block[3]; /* .reqntid; 0: free */
@@ -112,6 +121,12 @@ struct code_mma {
     int count[4];
 };
 
+/* d, then 4 registers of A or a descriptor, a descriptor of B, the predicate of scale-d. */
+struct code_wgmma {
+    struct tensor_wgmma op;
+    int results, fragments; /* registers of d; whether A is in registers */
+};
+
 struct code {
     struct ptx ptx;
     struct insn *insn;
@@ -126,6 +141,10 @@ struct code {
     uint32_t followed;
     struct code_mma *mma; /* of matrix instructions, by `extra` */
     uint32_t mmas;
+    struct code_wgmma *wgmma; /* the same of wgmma */
+    uint32_t wgmmas;
+    uint32_t *watch; /* of an instruction: number of a watched register << 1 | it is a result */
+    uint32_t watched;
     uint32_t local_bytes; /* of a thread, for all functions */
     uint32_t *table;      /* branch targets */
     uint32_t tables;

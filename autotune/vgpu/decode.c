@@ -14,7 +14,7 @@ struct decoder {
     const struct opcode_match *m;
     uint32_t *number;     /* instruction of each statement of the function */
     uint32_t operand;     /* of the statement, being read */
-    int addresses;        /* seen */
+    int addresses, immediates; /* seen */
 };
 
 static int fail(struct decoder *x, const char *what)
@@ -47,7 +47,7 @@ static int add_ref(struct decoder *x, uint32_t ref, int role, int wide)
     if (!reserve(&d->ref, &d->refs_room, d->refs + 1, sizeof *d->ref)) return 0;
     d->ref[d->refs] = ref;
     d->role[d->refs++] = (uint8_t)role;
-    if (wide && x->i->operands < 8) x->i->wide |= (uint8_t)(1u << x->i->operands);
+    if (wide && x->i->operands < 16) x->i->wide |= (uint16_t)(1u << x->i->operands);
     x->i->operands++;
     return 1;
 }
@@ -92,10 +92,7 @@ static uint64_t variable_address(const struct decoder *x, const struct ptx_opera
     const struct code *c = x->d->code;
     const struct ptx_variable *v = &x->d->ptx->variable[o->index];
     uint64_t address = c->place[o->index].address;
-    if (v->dynamic) {
-        const uint32_t align = v->align > 16 ? v->align : 16;
-        address = (c->function[x->function].shared_bytes + align - 1) / align * align;
-    }
+    if (v->dynamic) address = c->function[x->function].dynamic_at;
     return address + (uint64_t)o->value;
 }
 
@@ -241,8 +238,13 @@ static int take_clock(struct decoder *x, const struct ptx_operand *o)
 
 static int take_immediate(struct decoder *x, const struct ptx_operand *o)
 {
-    x->i->imm2 = o->value;
-    return o->kind == PTX_INT;
+    struct insn *i = x->i;
+    if (o->kind != PTX_INT) return 0;
+    if (x->immediates++ == 0)
+        i->imm2 = o->value;
+    else if (i->mores < sizeof i->more)
+        i->more[i->mores++] = (int8_t)o->value;
+    return 1;
 }
 
 /* ---- calls: the arguments' bytes move from the caller's parameters to the function's ---- */
@@ -344,20 +346,25 @@ static int take_operands(struct decoder *x, const char *roles)
     return x->operand == x->s->operands;
 }
 
+static int tensor_type(uint8_t type)
+{
+    static const int8_t table[PTX_TYPE_COUNT] = {
+        [PTX_F16] = TENSOR_F16 + 1,   [PTX_BF16] = TENSOR_BF16 + 1, [PTX_TF32] = TENSOR_TF32 + 1,
+        [PTX_S8] = TENSOR_S8 + 1,     [PTX_U8] = TENSOR_U8 + 1,     [PTX_F32] = TENSOR_F32 + 1,
+        [PTX_S32] = TENSOR_S32 + 1,   [PTX_E4M3] = TENSOR_E4M3 + 1, [PTX_E5M2] = TENSOR_E5M2 + 1,
+    };
+    return table[type] - 1;
+}
+
 /* A matrix instruction must be one that tensor.h has, with the registers that it has. */
 static int prepare_mma(struct decoder *x, const struct opcode_match *m)
 {
-    static const int8_t tensor_types[PTX_TYPE_COUNT] = {
-        [PTX_F16] = TENSOR_F16 + 1, [PTX_BF16] = TENSOR_BF16 + 1, [PTX_TF32] = TENSOR_TF32 + 1,
-        [PTX_S8] = TENSOR_S8 + 1,   [PTX_U8] = TENSOR_U8 + 1,     [PTX_F32] = TENSOR_F32 + 1,
-        [PTX_S32] = TENSOR_S32 + 1, [PTX_E4M3] = TENSOR_E4M3 + 1, [PTX_E5M2] = TENSOR_E5M2 + 1,
-    };
     struct code *c = x->d->code;
     uint32_t room = c->mmas;
     if (!reserve(&c->mma, &room, c->mmas + 1, sizeof *c->mma)) return 0;
     struct code_mma *mma = &c->mma[c->mmas];
     int type[4];
-    for (int i = 0; i < 4; i++) type[i] = tensor_types[m->type[i]] - 1;
+    for (int i = 0; i < 4; i++) type[i] = tensor_type(m->type[i]);
     mma->op = (struct tensor_mma){m->shape[0] + 1,
                                   m->shape[1] + 1,
                                   m->shape[2] + 1,
@@ -373,6 +380,38 @@ static int prepare_mma(struct decoder *x, const struct opcode_match *m)
     return all == x->i->operands;
 }
 
+/* Immediates: scale-a, scale-b (1 or -1), then transpositions of what is in shared memory, which are
+ * not supported. */
+static int prepare_wgmma(struct decoder *x, const struct opcode_match *m)
+{
+    struct code *c = x->d->code;
+    struct insn *i = x->i;
+    uint32_t room = c->wgmmas;
+    if (!reserve(&c->wgmma, &room, c->wgmmas + 1, sizeof *c->wgmma)) return 0;
+    struct code_wgmma *w = &c->wgmma[c->wgmmas];
+    const int d = tensor_type(m->type[0]), a = tensor_type(m->type[1]), b = tensor_type(m->type[2]);
+    w->op = (struct tensor_wgmma){.n = m->shape[1] + 1,
+                                  .k = m->shape[2] + 1,
+                                  .d = (enum tensor_type)d,
+                                  .a = (enum tensor_type)a,
+                                  .b = (enum tensor_type)b,
+                                  .negate_a = x->immediates && i->imm2 == -1,
+                                  .negate_b = i->mores && i->more[0] == -1,
+                                  .saturate = (m->mods & MOD_SATFINITE) != 0};
+    if (d < 0 || a < 0 || b < 0 || m->shape[0] != 63 || i->more[1] || i->more[2]) return 0;
+    w->results = tensor_wgmma_registers(&w->op);
+    w->fragments = i->operands == w->results + 6;
+    i->extra = c->wgmmas++;
+    i->flags |= INSN_WGMMA;
+    return w->results > 0 && (w->fragments || i->operands == w->results + 3);
+}
+
+static int prepare(struct decoder *x, const struct opcode_match *m)
+{
+    if (m->shape[0] == 0 && m->shape[1] == 0) return 1;
+    return m->types == 3 ? prepare_wgmma(x, m) : prepare_mma(x, m);
+}
+
 static void describe(struct insn *i, const struct opcode *row, const struct opcode_match *m)
 {
     *i = (struct insn){.run = row->run,
@@ -380,7 +419,8 @@ static void describe(struct insn *i, const struct opcode *row, const struct opco
                        .guard = NO_OPERAND,
                        .mods = m->mods,
                        .kind = row->kind,
-                       .flags = (uint8_t)(row->flags | (m->strict ? INSN_STRICT : 0)),
+                       .flags = (uint8_t)(row->flags | (m->strict ? INSN_STRICT : 0) |
+                                          (m->release ? INSN_RELEASE : 0)),
                        .class = row->class,
                        .space = m->space,
                        .vector = m->vector,
@@ -389,6 +429,7 @@ static void describe(struct insn *i, const struct opcode *row, const struct opco
                        .combine = m->combine,
                        .field = row->field};
     memcpy(i->type, m->type, sizeof i->type);
+    if (row->kind == KIND_ALU && strncmp(row->key, "mov.", 4) == 0) i->flags |= INSN_COPY;
     if (row->class == VGPU_GLOBAL && m->space == PTX_SHARED) i->class = VGPU_SHARED;
     if (row->class == VGPU_GLOBAL && m->space == PTX_PARAM) i->class = VGPU_MOVE;
 }
@@ -398,15 +439,16 @@ static int try_row(struct decoder *x, const struct opcode *row)
     struct opcode_match match;
     struct draft *d = x->d;
     if (!opcode_matches(row, x->s->opcode, &match)) return 0;
-    const uint32_t refs = d->refs, tables = d->code->tables, mmas = d->code->mmas;
+    const uint32_t refs = d->refs, tables = d->code->tables, mmas = d->code->mmas,
+                   wgmmas = d->code->wgmmas;
     x->m = &match;
-    x->addresses = 0;
+    x->addresses = x->immediates = 0;
     describe(x->i, row, &match);
-    if (take_operands(x, row->operands) && (match.shape[0] == 0 || prepare_mma(x, &match)))
-        return 1;
+    if (take_operands(x, row->operands) && prepare(x, &match)) return 1;
     d->refs = refs;
     d->code->tables = tables;
     d->code->mmas = mmas;
+    d->code->wgmmas = wgmmas;
     return 0;
 }
 

@@ -29,6 +29,7 @@ struct draft {
     struct draft_constant *constant;
     uint32_t constants, constants_room;
     int32_t bucket[CONSTANT_BUCKETS];
+    uint32_t *watched; /* number of each register that wgmma concerns, or NO_OPERAND; NULL: none does */
     char *error;
 };
 
@@ -45,6 +46,9 @@ int decode_all(struct draft *d);
 /* flow.c: which registers have to be followed; marks the instructions. 0: no memory. */
 int flow_follow(struct draft *d);
 
+/* watch.c: which registers wgmma concerns; marks the instructions.  0: no memory. */
+int watch_wgmma(struct draft *d);
+
 /* allocate.c: gives registers, constants and specials their places; rewrites references. */
 int allocate_all(struct draft *d);
 
@@ -54,5 +58,7 @@ struct live_range {
     uint32_t first, last;
 };
 int flow_live(struct draft *d, struct live_range *range);
+/* watch.c: those that wgmma concerns live to the end. */
+void watch_extend(const struct draft *d, struct live_range *range);
 
 #endif

@@ -5,6 +5,7 @@
  * thread: a stream is in order by itself, an event is over when it is recorded.  An error of a
  * kernel is told by the calls after it, as by a driver, and stays with its context.
  */
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,10 +13,12 @@
 #include <time.h>
 
 #include "device_table.h"
+#include "graph.h"
 #include "handle.h"
 #include "memory.h"
 #include "module.h"
 #include "report.h"
+#include "tensor_map.h"
 #include "vgpu.h"
 
 enum { DRIVER_VERSION = 13000, MAX_DEVICES = 16, MAX_STACK = 32, LOG_BYTES = 512 };
@@ -28,6 +31,7 @@ struct context {
 
 struct stream {
     struct context *context;
+    struct graph *capture; /* what is done to it is recorded here; NULL: it is done */
 };
 
 struct event {
@@ -63,6 +67,9 @@ static int right_device(int device)
     if (!initialised) return ANSWER_NOT_INITIALIZED;
     return device_at(device) ? ANSWER_SUCCESS : ANSWER_INVALID_DEVICE;
 }
+
+VGPU_API int cuGraphDestroy(void *graph);
+static struct stream *captured(void *stream);
 
 static int right_stream(const void *stream)
 {
@@ -238,6 +245,8 @@ VGPU_API int cuStreamDestroy_v2(void *stream)
 {
     TRY_ANSWER(current(NULL));
     if (!handle_is(stream, HANDLE_STREAM)) return ANSWER_INVALID_HANDLE;
+    struct stream *s = stream;
+    if (s->capture) (void)cuGraphDestroy(s->capture);
     handle_free(stream);
     return ANSWER_SUCCESS;
 }
@@ -245,7 +254,8 @@ VGPU_API int cuStreamDestroy_v2(void *stream)
 VGPU_API int cuStreamSynchronize(void *stream)
 {
     TRY_ANSWER(current(NULL));
-    return right_stream(stream);
+    TRY_ANSWER(right_stream(stream));
+    return captured(stream) ? ANSWER_CAPTURE_FORBIDS : ANSWER_SUCCESS;
 }
 
 VGPU_API int cuStreamQuery(void *stream) { return cuStreamSynchronize(stream); }
@@ -359,83 +369,216 @@ VGPU_API int cuMemFreeHost(void *address)
     return ANSWER_SUCCESS;
 }
 
-/* Repeat the `size` bytes of the value. */
-static int set_memory(uint64_t address, const void *value, size_t size, size_t count, void *stream)
+/* ---- work of a stream: done now, or recorded ---- */
+
+static int fill(const struct graph_node *n)
 {
-    TRY_ANSWER(current(NULL));
-    TRY_ANSWER(right_stream(stream));
-    if (count == 0) return ANSWER_SUCCESS;
-    uint8_t *host = memory_host(address, size * count);
-    if (!host || address % size != 0) return ANSWER_INVALID_VALUE;
-    for (size_t i = 0; i < count; i++) memcpy(host + i * size, value, size);
-    memory_mark_written(address, size * count);
+    uint8_t *host = memory_host(n->to, n->size * n->bytes);
+    if (!host || n->to % n->size != 0) return ANSWER_INVALID_VALUE;
+    for (size_t i = 0; i < n->bytes; i++) memcpy(host + i * n->size, &n->value, n->size);
+    memory_mark_written(n->to, n->size * n->bytes);
     return ANSWER_SUCCESS;
+}
+
+static int copy_up(const struct graph_node *n)
+{
+    uint8_t *host = memory_host(n->to, n->bytes);
+    if (!host || !n->from) return ANSWER_INVALID_VALUE;
+    memcpy(host, (const void *)(uintptr_t)n->from, n->bytes);
+    memory_mark_written(n->to, n->bytes);
+    return ANSWER_SUCCESS;
+}
+
+static int copy_down(const struct graph_node *n)
+{
+    const uint8_t *host = memory_host(n->from, n->bytes);
+    if (!host || !n->to) return ANSWER_INVALID_VALUE;
+    memcpy((void *)(uintptr_t)n->to, host, n->bytes);
+    return ANSWER_SUCCESS;
+}
+
+static int copy_across(const struct graph_node *n)
+{
+    uint8_t *to = memory_host(n->to, n->bytes);
+    const uint8_t *from = memory_host(n->from, n->bytes);
+    if (!to || !from) return ANSWER_INVALID_VALUE;
+    memmove(to, from, n->bytes);
+    memory_copy_marks(n->to, n->from, n->bytes);
+    return ANSWER_SUCCESS;
+}
+
+/* The error of a kernel is told by the next call. */
+static int run_kernel(struct context *c, const struct graph_node *n)
+{
+    const int answer = module_run(&n->launch);
+    if (answer == ANSWER_OUT_OF_MEMORY) return answer;
+    c->error = answer;
+    return ANSWER_SUCCESS;
+}
+
+static int do_node(struct context *c, const struct graph_node *n)
+{
+    switch (n->kind) {
+    case GRAPH_LAUNCH: return run_kernel(c, n);
+    case GRAPH_COPY_UP: return copy_up(n);
+    case GRAPH_COPY_DOWN: return copy_down(n);
+    case GRAPH_COPY: return copy_across(n);
+    default: return fill(n);
+    }
+}
+
+static struct stream *captured(void *stream)
+{
+    struct stream *s = handle_is(stream, HANDLE_STREAM) ? stream : NULL;
+    return s && s->capture ? s : NULL;
+}
+
+/* Takes over the parameters of a launch. */
+static int work(void *stream, const struct graph_node *n)
+{
+    struct context *c = NULL;
+    int answer = current(&c);
+    if (answer == ANSWER_SUCCESS) answer = right_stream(stream);
+    struct stream *s = captured(stream);
+    if (answer == ANSWER_SUCCESS && s && graph_add(s->capture, n)) return ANSWER_SUCCESS;
+    if (answer == ANSWER_SUCCESS)
+        answer = s ? ANSWER_OUT_OF_MEMORY : n->bytes || n->launch.params ? do_node(c, n) : answer;
+    free(n->launch.params);
+    return answer;
+}
+
+static int set_memory(uint64_t to, uint32_t value, uint32_t size, size_t count, void *stream)
+{
+    return work(stream, &(struct graph_node){
+                            .kind = GRAPH_FILL, .to = to, .value = value, .size = size, .bytes = count});
 }
 
 VGPU_API int cuMemsetD8Async(uint64_t address, unsigned char value, size_t count, void *stream)
 {
-    return set_memory(address, &value, sizeof value, count, stream);
+    return set_memory(address, value, 1, count, stream);
 }
 VGPU_API int cuMemsetD8_v2(uint64_t address, unsigned char value, size_t count)
 {
-    return set_memory(address, &value, sizeof value, count, NULL);
+    return set_memory(address, value, 1, count, NULL);
 }
 VGPU_API int cuMemsetD32Async(uint64_t address, unsigned value, size_t count, void *stream)
 {
-    return set_memory(address, &value, sizeof value, count, stream);
+    return set_memory(address, value, 4, count, stream);
 }
 VGPU_API int cuMemsetD32_v2(uint64_t address, unsigned value, size_t count)
 {
-    return set_memory(address, &value, sizeof value, count, NULL);
+    return set_memory(address, value, 4, count, NULL);
+}
+
+static int copy(enum graph_kind kind, uint64_t to, uint64_t from, size_t bytes, void *stream)
+{
+    return work(stream,
+                &(struct graph_node){.kind = kind, .to = to, .from = from, .bytes = bytes});
 }
 
 VGPU_API int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream)
 {
-    TRY_ANSWER(current(NULL));
-    TRY_ANSWER(right_stream(stream));
-    if (bytes == 0) return ANSWER_SUCCESS;
-    uint8_t *host = memory_host(to, bytes);
-    if (!host || !from) return ANSWER_INVALID_VALUE;
-    memcpy(host, from, bytes);
-    memory_mark_written(to, bytes);
-    return ANSWER_SUCCESS;
+    return copy(GRAPH_COPY_UP, to, (uintptr_t)from, bytes, stream);
 }
-
 VGPU_API int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream)
 {
-    TRY_ANSWER(current(NULL));
-    TRY_ANSWER(right_stream(stream));
-    if (bytes == 0) return ANSWER_SUCCESS;
-    const uint8_t *host = memory_host(from, bytes);
-    if (!host || !to) return ANSWER_INVALID_VALUE;
-    memcpy(to, host, bytes);
-    return ANSWER_SUCCESS;
+    return copy(GRAPH_COPY_DOWN, (uintptr_t)to, from, bytes, stream);
 }
-
 VGPU_API int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stream)
 {
-    TRY_ANSWER(current(NULL));
-    TRY_ANSWER(right_stream(stream));
-    if (bytes == 0) return ANSWER_SUCCESS;
-    uint8_t *target = memory_host(to, bytes);
-    const uint8_t *source = memory_host(from, bytes);
-    if (!target || !source) return ANSWER_INVALID_VALUE;
-    memmove(target, source, bytes);
-    memory_copy_marks(to, from, bytes);
-    return ANSWER_SUCCESS;
+    return copy(GRAPH_COPY, to, from, bytes, stream);
 }
-
 VGPU_API int cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes)
 {
-    return cuMemcpyHtoDAsync_v2(to, from, bytes, NULL);
+    return copy(GRAPH_COPY_UP, to, (uintptr_t)from, bytes, NULL);
 }
 VGPU_API int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes)
 {
-    return cuMemcpyDtoHAsync_v2(to, from, bytes, NULL);
+    return copy(GRAPH_COPY_DOWN, (uintptr_t)to, from, bytes, NULL);
 }
 VGPU_API int cuMemcpyDtoD_v2(uint64_t to, uint64_t from, size_t bytes)
 {
-    return cuMemcpyDtoDAsync_v2(to, from, bytes, NULL);
+    return copy(GRAPH_COPY, to, from, bytes, NULL);
+}
+
+/* ---- capture and graphs ---- */
+
+VGPU_API int cuStreamBeginCapture_v2(void *stream, int mode)
+{
+    TRY_ANSWER(current(NULL));
+    if (mode < 0 || mode > 2) return ANSWER_INVALID_VALUE;
+    if (!handle_is(stream, HANDLE_STREAM)) return ANSWER_CAPTURE_FORBIDS; /* the legacy stream */
+    struct stream *s = stream;
+    if (s->capture) return ANSWER_CAPTURE_FORBIDS;
+    s->capture = handle_new(HANDLE_GRAPH, sizeof *s->capture);
+    return s->capture ? ANSWER_SUCCESS : ANSWER_OUT_OF_MEMORY;
+}
+
+VGPU_API int cuStreamIsCapturing(void *stream, int *status)
+{
+    TRY_ANSWER(right_stream(stream));
+    if (!status) return ANSWER_INVALID_VALUE;
+    *status = captured(stream) != NULL;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuStreamEndCapture(void *stream, void **graph)
+{
+    TRY_ANSWER(current(NULL));
+    struct stream *s = captured(stream);
+    if (!s || !graph) return ANSWER_INVALID_VALUE;
+    *graph = s->capture;
+    s->capture = NULL;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned long long flags)
+{
+    TRY_ANSWER(current(NULL));
+    if (!executable || flags > 15) return ANSWER_INVALID_VALUE;
+    if (!handle_is(graph, HANDLE_GRAPH)) return ANSWER_INVALID_HANDLE;
+    struct graph *g = handle_new(HANDLE_GRAPH_EXEC, sizeof *g);
+    if (!g) return ANSWER_OUT_OF_MEMORY;
+    if (!graph_copy(graph, g)) {
+        handle_free(g);
+        return ANSWER_OUT_OF_MEMORY;
+    }
+    *executable = g;
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuGraphInstantiate_v2(void **executable, void *graph, void **node, char *log,
+                                   size_t log_bytes)
+{
+    (void)node;
+    if (log && log_bytes) *log = 0;
+    return cuGraphInstantiateWithFlags(executable, graph, 0);
+}
+
+VGPU_API int cuGraphLaunch(void *executable, void *stream)
+{
+    struct context *c = NULL;
+    TRY_ANSWER(current(&c));
+    if (!handle_is(executable, HANDLE_GRAPH_EXEC)) return ANSWER_INVALID_HANDLE;
+    TRY_ANSWER(right_stream(stream));
+    const struct graph *g = executable;
+    for (size_t i = 0; i < g->count && c->error == ANSWER_SUCCESS; i++)
+        TRY_ANSWER(do_node(c, &g->node[i]));
+    return ANSWER_SUCCESS;
+}
+
+static int destroy_graph(void *graph, enum handle_kind kind)
+{
+    if (!handle_is(graph, kind)) return ANSWER_INVALID_HANDLE;
+    graph_clear(graph);
+    handle_free(graph);
+    return ANSWER_SUCCESS;
+}
+
+VGPU_API int cuGraphDestroy(void *graph) { return destroy_graph(graph, HANDLE_GRAPH); }
+VGPU_API int cuGraphExecDestroy(void *executable)
+{
+    return destroy_graph(executable, HANDLE_GRAPH_EXEC);
 }
 
 /* ---- modules ---- */
@@ -544,11 +687,7 @@ static int launch(struct module_launch *l, void *stream, void **params, void **e
     if (l->function->module->context != c) return ANSWER_INVALID_CONTEXT;
     TRY_ANSWER(right_stream(stream));
     TRY_ANSWER(module_prepare(l, params, extra));
-    const int answer = module_run(l);
-    free(l->params);
-    if (answer == ANSWER_OUT_OF_MEMORY) return answer;
-    c->error = answer; /* told by the next call */
-    return ANSWER_SUCCESS;
+    return work(stream, &(struct graph_node){.kind = GRAPH_LAUNCH, .launch = *l});
 }
 
 VGPU_API int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
@@ -596,6 +735,88 @@ VGPU_API int cuLaunchKernelEx(const struct launch_config *config, void *function
     return launch(&l, config->stream, params, extra);
 }
 
+VGPU_API int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *address,
+                                    const uint64_t *dim, const uint64_t *stride,
+                                    const uint32_t *box, const uint32_t *element, int interleave,
+                                    int swizzle, int promotion, int fill)
+{
+    const struct tensor_map_request r = {.type = type,
+                                         .interleave = interleave,
+                                         .swizzle = swizzle,
+                                         .fill = fill,
+                                         .rank = rank,
+                                         .base = (uint64_t)(uintptr_t)address,
+                                         .dim = dim,
+                                         .stride = stride,
+                                         .box = box,
+                                         .element = element};
+    (void)promotion;
+    if (!map || (uintptr_t)map % 64 || !dim || !box || !element || (rank > 1 && !stride))
+        return ANSWER_INVALID_VALUE;
+    return tensor_map_encode(&r, map) ? ANSWER_SUCCESS : ANSWER_INVALID_VALUE;
+}
+
+/* ---- names ---- */
+
+static const struct {
+    int answer;
+    const char *name, *text;
+} answers[] = {
+    {ANSWER_SUCCESS, "CUDA_SUCCESS", "no error"},
+    {ANSWER_INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
+    {ANSWER_OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
+    {ANSWER_NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED", "cuInit was not called"},
+    {ANSWER_INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
+    {ANSWER_INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE", "not a kernel image"},
+    {ANSWER_INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+    {ANSWER_NO_BINARY, "CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image for this device"},
+    {ANSWER_INVALID_PTX, "CUDA_ERROR_INVALID_PTX", "the PTX is refused"},
+    {ANSWER_NEWER_PTX, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "the PTX is too new"},
+    {ANSWER_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
+    {ANSWER_NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
+    {ANSWER_NOT_READY, "CUDA_ERROR_NOT_READY", "not ready"},
+    {ANSWER_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS", "illegal memory access"},
+    {ANSWER_MISALIGNED, "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
+    {ANSWER_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
+    {ANSWER_NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
+    {ANSWER_CAPTURE_FORBIDS, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "not while capturing"},
+};
+
+static int give_text(int answer, const char **out, int text)
+{
+    if (!out) return ANSWER_INVALID_VALUE;
+    *out = NULL;
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
+        if (answers[i].answer == answer) *out = text ? answers[i].text : answers[i].name;
+    return *out ? ANSWER_SUCCESS : ANSWER_INVALID_VALUE;
+}
+
+VGPU_API int cuGetErrorName(int answer, const char **name) { return give_text(answer, name, 0); }
+VGPU_API int cuGetErrorString(int answer, const char **text) { return give_text(answer, text, 1); }
+
+/* The newest form of a function, as the driver's headers name it: with _v2 where there is one. */
+VGPU_API int cuGetProcAddress_v2(const char *symbol, void **function, int version, uint64_t flags,
+                                 int *status)
+{
+    char newer[96];
+    (void)version;
+    (void)flags;
+    if (!symbol || !function) return ANSWER_INVALID_VALUE;
+    snprintf(newer, sizeof newer, "%.80s_v2", symbol);
+    Dl_info self;
+    void *library = dladdr((void *)(uintptr_t)cuInit, &self) ? dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+    *function = library ? dlsym(library, newer) : NULL;
+    if (library && !*function) *function = dlsym(library, symbol);
+    if (library) dlclose(library);
+    if (status) *status = *function ? 0 : 1;
+    return *function ? ANSWER_SUCCESS : ANSWER_NOT_FOUND;
+}
+
+VGPU_API int cuGetProcAddress(const char *symbol, void **function, int version, uint64_t flags)
+{
+    return cuGetProcAddress_v2(symbol, function, version, flags, NULL);
+}
+
 /* ---- what the checker asks ---- */
 
 VGPU_API int vgpu_arch_count(void) { return device_count(); }
@@ -610,6 +831,8 @@ VGPU_API void vgpu_configure(int keep_going, int checks, int threads)
 {
     module_configure(keep_going, checks, threads);
 }
+
+VGPU_API void vgpu_time(int on) { module_time(on); }
 
 VGPU_API size_t vgpu_findings(struct vgpu_finding *out, size_t most)
 {

@@ -5,7 +5,8 @@
  *   live        backward: some way leads to a read before a write
  *   assigned    forward: all ways from the start have a write that no guard can skip
  * A read of a register that is not assigned there is checked when it runs, and so the writes of that
- * register are followed; in compiled code these are few.
+ * register are followed; in compiled code these are few.  A copy (mov) is no read: what it copies is as
+ * assigned as its source.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -152,6 +153,14 @@ static void add_uses(const struct graph *g, uint32_t n, uint64_t *set)
     }
 }
 
+/* A copy of a register that may not be assigned assigns nothing. */
+static int copies_unsure(const struct graph *g, uint32_t n, const uint64_t *set)
+{
+    if (!(at(g, n)->flags & INSN_COPY)) return 0;
+    const int64_t from = register_at(g, n, 1, ROLE_USE);
+    return from >= 0 && !has(set, (uint32_t)from);
+}
+
 /* Writes that always happen. */
 static void each_sure_def(const struct graph *g, uint32_t n, uint64_t *set,
                           void (*change)(uint64_t *set, uint32_t r))
@@ -245,7 +254,8 @@ static int assign_block(struct graph *g, uint32_t b, uint64_t *set)
     const struct block *block = &g->block[b];
     int changed = 0;
     memcpy(set, g->in + (size_t)b * g->words, g->words * sizeof *set);
-    for (uint32_t n = block->first; n < block->end; n++) each_sure_def(g, n, set, put);
+    for (uint32_t n = block->first; n < block->end; n++)
+        each_sure_def(g, n, set, copies_unsure(g, n, set) ? drop : put);
     for (uint32_t e = 0; e < block->edges; e++) {
         uint64_t *next = g->in + (size_t)g->edge[block->edge + e] * g->words;
         for (uint32_t w = 0; w < g->words; w++) {
@@ -268,7 +278,7 @@ static void mark_unsure(struct graph *g, uint64_t *set, uint8_t *unsure, uint8_t
                 unsure[g->d->first[n] + k] = 1;
                 followed[g->first_register + (uint32_t)r] = 1;
             }
-            each_sure_def(g, n, set, put);
+            each_sure_def(g, n, set, copies_unsure(g, n, set) ? drop : put);
         }
     }
 }
@@ -302,7 +312,8 @@ static uint32_t collect(const struct draft *d, uint32_t n, int role, const uint8
         const uint32_t at_ref = d->first[n] + k;
         const uint32_t ref = d->ref[at_ref];
         if (!(d->role[at_ref] & role) || ref_kind(ref) != REF_REGISTER) continue;
-        if (role == ROLE_USE ? unsure[at_ref] : number[ref_index(ref)] != NO_OPERAND)
+        const int copies = d->code->insn[n].flags & INSN_COPY;
+        if (role == ROLE_USE && !copies ? unsure[at_ref] : number[ref_index(ref)] != NO_OPERAND)
             out[count++] = number[ref_index(ref)];
     }
     return count;

@@ -1,14 +1,22 @@
 /* interpret.c -- the loop over a warp's instructions, and how its lanes part and meet */
 #include "interpret.h"
 
+#include <time.h>
+
 #include "opcode.h"
 
 /* ---- groups of lanes ---- */
 
+/* Lanes that could run, were it their turn. */
+static uint32_t others(const struct warp *w)
+{
+    return w->alive & ~w->active & ~w->parked & ~w->resting;
+}
+
 static void look_up_next(struct warp *w)
 {
     w->next_pc = NO_PC;
-    EACH_LANE(l, w->alive & ~w->active & ~w->parked)
+    EACH_LANE(l, others(w))
         if (w->lane_pc[l] < w->next_pc) w->next_pc = w->lane_pc[l];
 }
 
@@ -73,10 +81,36 @@ static void choose_group(struct warp *w)
 {
     w->active = 0;
     look_up_next(w);
-    if (w->next_pc != NO_PC)
-        run_group(w, lanes_at(w, w->alive & ~w->parked, w->next_pc), w->next_pc);
-    else if (w->parked && !release_parked(w))
+    if (w->next_pc != NO_PC) {
+        run_group(w, lanes_at(w, others(w), w->next_pc), w->next_pc);
+    } else if (w->parked && release_parked(w)) {
+        return;
+    } else if (w->resting) {
+        w->resting = 0;
+        w->yielded = 1;
+        choose_group(w);
+    } else if (w->parked) {
         force_parked(w);
+    }
+}
+
+void interpret_rest(struct warp *w)
+{
+    if ((w->alive & ~w->active) == 0) {
+        w->yielded = 1;
+        return;
+    }
+    leave_at(w, w->active, w->pc);
+    w->resting |= w->active;
+    choose_group(w);
+}
+
+static void wake(struct warp *w)
+{
+    if (!w->resting) return;
+    leave_at(w, w->active, w->pc);
+    w->resting = 0;
+    choose_group(w);
 }
 
 /* The running lanes are at or beyond the place of others. */
@@ -87,25 +121,25 @@ static void meet(struct warp *w)
         choose_group(w);
         return;
     }
-    w->active |= lanes_at(w, w->alive & ~w->active & ~w->parked, w->pc);
+    w->active |= lanes_at(w, others(w), w->pc);
     look_up_next(w);
 }
 
 void interpret_branch(struct warp *w, uint32_t taken, uint32_t target)
 {
-    const uint32_t others = w->active & ~taken;
-    if (others == 0) {
+    const uint32_t stay = w->active & ~taken;
+    if (stay == 0) {
         w->pc = target;
         return;
     }
     const uint32_t here = w->pc; /* of the next instruction */
     if (target < here) {
-        leave_at(w, others, here);
+        leave_at(w, stay, here);
         w->active = taken;
         w->pc = target;
     } else {
         leave_at(w, taken, target);
-        w->active = others;
+        w->active = stay;
     }
     look_up_next(w);
 }
@@ -124,7 +158,9 @@ void interpret_exit(struct warp *w, uint32_t mask)
     w->block->progress++;
     if (w->alive == 0) {
         w->state = WARP_DONE;
+        wgmma_end(w);
         barrier_warp_ended(w);
+        barrier_cluster_check(w->block);
     } if (w->active == 0) {
         choose_group(w);
     }
@@ -177,10 +213,26 @@ static void check_uses(struct warp *w, const struct insn *i, uint32_t mask)
     }
 }
 
+/* A copy is as written as its source. */
+static void copy_marks(struct warp *w, const struct insn *i, uint32_t mask)
+{
+    const uint32_t *list = w->block->code->check + i->check;
+    const uint32_t written = i->checked_uses ? w->valid[list[0]] : FULL_MASK;
+    if (i->checked_defs == 0) return;
+    uint32_t *to = &w->valid[list[i->checked_uses]];
+    *to = (*to & ~mask) | (written & mask);
+}
+
 static void mark_defs(struct warp *w, const struct insn *i, uint32_t mask)
 {
     const uint32_t *list = w->block->code->check + i->check + i->checked_uses;
     for (uint32_t k = 0; k < i->checked_defs; k++) w->valid[list[k]] |= mask;
+}
+
+/* A wgmma with scale-d 0 reads no accumulators. */
+static int overwrites(const struct warp *w, const struct insn *i)
+{
+    return i->flags & INSN_WGMMA && !(predicate_at(w, i->o[i->operands - 1]) & 1);
 }
 
 /* ---- the loop ---- */
@@ -200,12 +252,12 @@ static void run_set(struct warp *w, const struct insn *i, const void *const s[4]
     predicate_set(w, i->o[0], yes, mask);
 }
 
-static void run_alu(struct warp *w, const struct insn *i, uint32_t mask)
+/* The handler reads no more sources than there are; the places of others mean nothing. */
+static inline void run_alu(struct warp *w, const struct insn *i, uint32_t mask)
 {
-    const int results = i->kind == KIND_SET ? 2 : 1;
-    const void *s[4] = {NULL};
-    for (int k = 0; k < 4 && results + k < i->operands; k++)
-        s[k] = operand_at(w, i->o[results + k]);
+    const uint32_t *o = i->o + (i->kind == KIND_SET ? 2 : 1);
+    const void *const s[4] = {operand_at(w, o[0]), operand_at(w, o[1]), operand_at(w, o[2]),
+                              operand_at(w, o[3])};
     if (i->kind == KIND_SET) {
         run_set(w, i, s, mask);
     } else if (mask == FULL_MASK) {
@@ -220,7 +272,26 @@ static void run_alu(struct warp *w, const struct insn *i, uint32_t mask)
     }
 }
 
-static inline void step(struct warp *w)
+/* An instruction with followed or watched registers.  1: it is put off. */
+static int check(struct warp *w, const struct insn *i, uint32_t mask)
+{
+    if (i->flags & INSN_COPY) {
+        copy_marks(w, i, mask);
+    } else {
+        if (w->block->checks && !overwrites(w, i)) check_uses(w, i, mask);
+        mark_defs(w, i, mask);
+    }
+    return i->flags & INSN_WATCHED && wgmma_touch(w, i, mask);
+}
+
+/* Mostly all; counting bits is slow where the processor's instruction may not be used. */
+static inline uint32_t lanes_in(uint32_t mask)
+{
+    return mask == FULL_MASK ? LANES : (uint32_t)__builtin_popcount(mask);
+}
+
+/* The class of the instruction at which it began. */
+static inline unsigned step(struct warp *w)
 {
     struct block *b = w->block;
     if (__builtin_expect(w->pc >= w->next_pc, 0)) meet(w);
@@ -228,23 +299,50 @@ static inline void step(struct warp *w)
     uint32_t mask = w->active;
     if (i->guard != NO_OPERAND) mask &= predicate_at(w, i->guard);
     if (__builtin_expect(i->flags & INSN_CONVERGE, 0) && mask != 0 && !converge(w, i, &mask))
-        return;
+        return i->class;
     w->pc++;
-    if (mask == 0) return;
+    if (mask == 0) return i->class;
     b->counts.by_class[i->class]++;
-    b->counts.thread_instructions += (uint64_t)__builtin_popcount(mask);
-    if (__builtin_expect(i->flags & INSN_CHECKED, 0)) {
-        if (b->checks) check_uses(w, i, mask);
-        mark_defs(w, i, mask);
-    }
+    b->counts.thread_instructions += lanes_in(mask);
+    if (__builtin_expect(i->flags & (INSN_CHECKED | INSN_WATCHED), 0) && check(w, i, mask))
+        return i->class;
     if (i->kind == KIND_RUN)
         i->run(w, i, mask);
     else
         run_alu(w, i, mask);
+    return i->class;
+}
+
+static uint64_t ticks(void)
+{
+#ifdef __x86_64__
+    return __builtin_ia32_rdtsc();
+#else
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+#endif
+}
+
+/* So many ticks for one instruction: the host ran something else in between. */
+enum { TICKS_AWAY = 1 << 17 };
+
+static void step_timed(struct warp *w)
+{
+    const uint64_t start = ticks();
+    const unsigned class = step(w);
+    const uint64_t took = ticks() - start;
+    if (took < TICKS_AWAY) w->block->counts.ticks_by_class[class] += took;
 }
 
 void interpret_turn(struct warp *w)
 {
+    const int timed = w->block->launch->timed;
     w->yielded = 0;
-    for (int n = 0; n < TURN_STEPS && w->state == WARP_READY && !w->yielded; n++) step(w);
+    wake(w);
+    for (int n = 0; n < TURN_STEPS && w->state == WARP_READY && !w->yielded; n++)
+        if (__builtin_expect(timed, 0))
+            step_timed(w);
+        else
+            step(w);
 }

@@ -17,10 +17,13 @@ void interpret_turn(struct warp *w);
 void interpret_branch(struct warp *w, uint32_t taken, uint32_t target);
 /* Each lane of `mask` goes to its own place. */
 void interpret_scatter(struct warp *w, uint32_t mask, const uint32_t place[LANES]);
+/* The running lanes wait for something that others must do: those run first. */
+void interpret_rest(struct warp *w);
 /* Lanes leave the kernel. */
 void interpret_exit(struct warp *w, uint32_t mask);
 /* The warp has ended: nobody needs to wait for it at a barrier. op_barrier.c */
 void barrier_warp_ended(struct warp *w);
+void barrier_cluster_check(struct block *b); /* op_cluster.c */
 /* Fault of `lane` (-1: the warp) at the running instruction. */
 #define FAULT(w, fault, lane, ...) report_fault(&(w)->block->place, fault, lane, __VA_ARGS__)
 

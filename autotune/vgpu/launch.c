@@ -30,7 +30,8 @@ static size_t warp_bytes(const struct launch *l)
 {
     const struct code *c = l->code;
     const size_t local = (size_t)c->local_bytes * LANES;
-    return ((size_t)c->register_bytes + c->followed * sizeof(uint32_t) + local * 2 + 511) / 256 * 256;
+    const size_t marks = c->followed * sizeof(uint32_t) + c->watched;
+    return (c->register_bytes + marks + local * 2 + 511) / 256 * 256;
 }
 
 static void point_warp(struct block *b, int index, uint8_t *at)
@@ -45,6 +46,7 @@ static void point_warp(struct block *b, int index, uint8_t *at)
     w->local = at + c->register_bytes;
     w->local_written = w->local + local;
     w->valid = (uint32_t *)(void *)(w->local_written + local);
+    w->wgmma.flag = (uint8_t *)(w->valid + c->followed);
 }
 
 static int block_open(struct block *b, const struct launch *l)
@@ -66,6 +68,7 @@ static int block_open(struct block *b, const struct launch *l)
 static void block_close(struct block *b)
 {
     if (b->shared) shared_close(b->shared);
+    for (int i = 0; b->warp && i < b->warps; i++) free(b->warp[i].wgmma.queue);
     free(b->warp);
     free(b->memory);
 }
@@ -136,12 +139,15 @@ static void begin_warp(struct warp *w)
     w->born = w->alive = w->active = lanes >= LANES ? FULL_MASK : (1u << lanes) - 1;
     w->pc = w->block->launch->function->first;
     w->next_pc = w->forced_pc = w->failed_pc = NO_PC;
-    w->parked = 0;
+    w->parked = w->resting = 0;
     w->state = WARP_READY;
     w->yielded = w->failed_times = 0;
     memset(w->depth, 0, sizeof w->depth);
     memset(w->valid, 0, c->followed * sizeof *w->valid);
     memset(w->local_written, 0, (size_t)c->local_bytes * LANES);
+    memset(w->wgmma.flag, WGMMA_WRITTEN, c->watched); /* no fence yet */
+    w->wgmma.count = w->wgmma.open = 0;
+    w->cluster_phase = w->registers = 0;
     set_specials(w);
 }
 
@@ -154,9 +160,11 @@ static int begin_block(struct block *b, uint64_t number)
     memcpy(b->place.block, b->id, sizeof b->id);
     memset(b->barrier, 0, sizeof b->barrier);
     b->tag = memory_tag(l->number, number);
-    b->ended = 0;
+    b->ended = b->fenced = b->acquired = 0;
     b->steps = b->progress = 0;
-    const uint32_t bytes = l->function->shared_bytes + 1024 + l->dynamic_shared_bytes;
+    const uint32_t bytes = l->function->dynamic_at + l->dynamic_shared_bytes;
+    b->cluster_arrived = b->cluster_phase = 0;
+    b->shared_size = bytes;
     if (!shared_begin(b->shared, bytes, b->warps, &b->place)) return 0;
     b->shared_bytes = shared_bytes(b->shared);
     for (int i = 0; i < b->warps; i++) begin_warp(&b->warp[i]);
@@ -184,6 +192,12 @@ static int all_stuck(const struct block *b)
     return !shared_can_progress(b->shared);
 }
 
+static uint32_t waits_at(const struct warp *w)
+{
+    if (w->state != WARP_READY) return w->pc - 1;
+    return w->failed_pc != NO_PC ? w->failed_pc : w->pc;
+}
+
 static void describe_waits(const struct block *b, char *text, size_t bytes)
 {
     size_t at = 0;
@@ -191,8 +205,7 @@ static void describe_waits(const struct block *b, char *text, size_t bytes)
     for (int i = 0; i < b->warps && at < bytes; i++) {
         const struct warp *w = &b->warp[i];
         if (w->state == WARP_DONE) continue;
-        const uint32_t pc = w->state == WARP_AT_BARRIER ? w->pc - 1 : w->failed_pc;
-        const int line = pc == NO_PC ? b->insn[w->pc].line : b->insn[pc].line;
+        const int line = b->insn[waits_at(w)].line;
         const int n = w->state == WARP_AT_BARRIER
                           ? snprintf(text + at, bytes - at, " warp %d barrier %d (line %d)", i,
                                      w->barrier, line)
@@ -208,10 +221,7 @@ static void report_deadlock(struct block *b, const char *what)
     for (int i = 0; i < b->warps; i++) {
         const struct warp *w = &b->warp[i];
         if (w->state == WARP_DONE) continue;
-        const uint32_t pc = w->state == WARP_AT_BARRIER ? w->pc - 1
-                            : w->failed_pc != NO_PC     ? w->failed_pc
-                                                        : w->pc;
-        interpret_place(w, &b->insn[pc]);
+        interpret_place(w, &b->insn[waits_at(w)]);
         break;
     }
     describe_waits(b, waits, sizeof waits);
@@ -271,8 +281,12 @@ static int worker_count(const struct launch *l, uint64_t blocks)
     return n < 1 ? 1 : (int)n;
 }
 
-int launch_run(const struct launch *l, struct vgpu_counts *counts, unsigned *kinds)
+int launch_run(const struct launch *wanted, struct vgpu_counts *counts, unsigned *kinds)
 {
+    struct launch copy = *wanted;
+    const struct launch *l = &copy;
+    copy.released = wanted->checks ? calloc(MEMORY_BLOCKS / 8, 1) : NULL;
+    if (wanted->checks && !copy.released) return 0;
     struct run r = {.launch = l,
                     .blocks = (uint64_t)l->grid[0] * l->grid[1] * l->grid[2],
                     .counts = counts,
@@ -284,6 +298,7 @@ int launch_run(const struct launch *l, struct vgpu_counts *counts, unsigned *kin
         if (pthread_create(&thread[started], NULL, work, &r) == 0) started++;
     work(&r); /* this thread works too */
     for (int i = 0; i < started; i++) pthread_join(thread[i], NULL);
+    free(copy.released);
     counts->launches++;
     *kinds = r.kinds;
     return !atomic_load(&r.failed);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { CHUNK = 4096, CHUNKS = 4096, MAX_DEVICES = 16 };
-enum { BLOCK_BITS = 20, SEVERAL = (1 << BLOCK_BITS) - 1, BYTES_SHIFT = 20, LAUNCH_SHIFT = 24 };
+enum { SEVERAL = MEMORY_BLOCKS - 1, BYTES_SHIFT = 20, LAUNCH_SHIFT = 24 };
 
 /* Windows in chunks that never move: readers need no lock. */
 static struct memory_block *chunks[CHUNKS];
@@ -150,6 +150,8 @@ uint32_t memory_tag(uint32_t launch, uint64_t block)
     return launch << LAUNCH_SHIFT | (uint32_t)(block % (SEVERAL - 1) + 1);
 }
 
+uint32_t memory_block_of(uint32_t tag) { return tag & (MEMORY_BLOCKS - 1); }
+
 static int make_touched(struct memory_block *m)
 {
     pthread_mutex_lock(&lock);
@@ -158,7 +160,7 @@ static int make_touched(struct memory_block *m)
     return m->touched != NULL;
 }
 
-enum { LAUNCH_MASK = 0xff << LAUNCH_SHIFT, BLOCK_MASK = (1 << BLOCK_BITS) - 1 };
+enum { LAUNCH_MASK = 0xff << LAUNCH_SHIFT, BLOCK_MASK = MEMORY_BLOCKS - 1 };
 
 /* Whether a note is of another block of this launch, about some of these bytes. */
 static int is_foreign(uint32_t note, uint32_t tag, uint32_t bytes)
@@ -167,21 +169,25 @@ static int is_foreign(uint32_t note, uint32_t tag, uint32_t bytes)
            (note & bytes) != 0;
 }
 
+/* SEVERAL is said of bytes that at least two blocks read; where two read different bytes of a word,
+ * the later one is noted. */
 static uint32_t note_reader(uint32_t note, uint32_t tag, uint32_t bytes)
 {
     if (((note ^ tag) & (uint32_t)LAUNCH_MASK) != 0) return tag | bytes;
     if (((note ^ tag) & BLOCK_MASK) == 0) return note | bytes;
-    return note | bytes | SEVERAL;
+    if ((note & BLOCK_MASK) == SEVERAL) return note;
+    const uint32_t shared = note & bytes;
+    return shared ? (tag & (uint32_t)LAUNCH_MASK) | shared | SEVERAL : tag | bytes;
 }
 
-static int touch_word(uint64_t *word, uint32_t bytes, uint32_t tag, int write)
+static uint32_t touch_word(uint64_t *word, uint32_t bytes, uint32_t tag, int write)
 {
     const uint64_t old = __atomic_load_n(word, __ATOMIC_RELAXED);
     const uint32_t writer = (uint32_t)old, reader = (uint32_t)(old >> 32);
-    int conflict = is_foreign(writer, tag, bytes);
+    uint32_t conflict = is_foreign(writer, tag, bytes) ? writer : 0;
     uint32_t new_writer = writer, new_reader = reader;
     if (write) {
-        conflict |= is_foreign(reader, tag, bytes);
+        if (!conflict && is_foreign(reader, tag, bytes)) conflict = reader;
         const int mine = ((writer ^ tag) & ~(0xfu << BYTES_SHIFT)) == 0;
         new_writer = tag | bytes | (mine ? writer : 0);
     } else {
@@ -192,14 +198,18 @@ static int touch_word(uint64_t *word, uint32_t bytes, uint32_t tag, int write)
     return conflict;
 }
 
-int memory_touch(struct memory_block *m, uint64_t offset, uint32_t bytes, uint32_t tag, int write)
+uint32_t memory_touch(struct memory_block *m, uint64_t offset, uint32_t bytes, uint32_t tag,
+                      int write)
 {
     if (!m->touched && !make_touched(m)) return 0;
     uint64_t *word = m->touched + offset / 4;
-    if (bytes < 4) /* aligned: within one word */
-        return touch_word(word, ((1u << bytes) - 1) << (offset % 4) << BYTES_SHIFT, tag, write);
-    int conflict = 0;
-    for (uint32_t i = 0; i < bytes / 4; i++)
-        conflict |= touch_word(word + i, 0xfu << BYTES_SHIFT, tag, write);
+    uint32_t conflict = 0;
+    for (uint32_t from = (uint32_t)offset % 4, left = bytes; left; from = 0, word++) {
+        const uint32_t here = left < 4 - from ? left : 4 - from;
+        const uint32_t marks = ((1u << here) - 1) << from << BYTES_SHIFT;
+        const uint32_t found = touch_word(word, marks, tag, write);
+        if (found) conflict = found;
+        left -= here;
+    }
     return conflict;
 }

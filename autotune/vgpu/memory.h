@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { MEMORY_BLOCKS = 1 << 20 };
 enum { MEMORY_WINDOW_BITS = 40, MEMORY_FIRST_WINDOW = 16, MEMORY_START_OFFSET = 1 << 20 };
 
 struct memory_block {
@@ -58,11 +59,14 @@ void memory_copy_marks(uint64_t to, uint64_t from, size_t bytes);
  * `touched`, 1 .. 255. */
 uint32_t memory_begin_launch(void);
 
-/* Note an access of block `block` (its tag) to `bytes` at `offset` of an allocation, bytes up to 16;
- * 1: another block's access conflicts. */
-int memory_touch(struct memory_block *m, uint64_t offset, uint32_t bytes, uint32_t tag, int write);
+/* Note an access of the block with that tag to `bytes` at `offset` of an allocation; returns the note
+ * of another block's access that conflicts, or 0. */
+uint32_t memory_touch(struct memory_block *m, uint64_t offset, uint32_t bytes, uint32_t tag,
+                      int write);
 /* The tag of a block in a launch. */
 uint32_t memory_tag(uint32_t launch, uint64_t block);
+/* The block of a tag or note, 1 .. MEMORY_BLOCKS - 1; the last one: several. */
+uint32_t memory_block_of(uint32_t tag);
 
 /* Free everything: the tests' and the library's end. */
 void memory_close(void);

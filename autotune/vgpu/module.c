@@ -14,7 +14,7 @@
 enum { PTX_NEWEST = 90 };
 
 static struct {
-    atomic_int keep_going, unchecked, threads;
+    atomic_int keep_going, unchecked, threads, timed;
     struct vgpu_counts counts;
     uint64_t launches;
     pthread_mutex_t lock; /* of counts */
@@ -26,6 +26,8 @@ void module_configure(int keep_going, int checks, int threads)
     atomic_store(&all.unchecked, !checks);
     atomic_store(&all.threads, threads);
 }
+
+void module_time(int on) { atomic_store(&all.timed, on); }
 
 void module_counts(struct vgpu_counts *out)
 {
@@ -266,12 +268,25 @@ static int copy_params(struct module_launch *l, void **params)
     return ANSWER_SUCCESS;
 }
 
+static uint8_t *new_params(const struct module_launch *l)
+{
+    return aligned_alloc(64, (l->function->code->param_bytes + 127u) / 64 * 64);
+}
+
+int module_copy_params(struct module_launch *l)
+{
+    uint8_t *copy = new_params(l);
+    if (copy) memcpy(copy, l->params, l->function->code->param_bytes);
+    l->params = copy;
+    return copy != NULL;
+}
+
 int module_prepare(struct module_launch *l, void **params, void **extra)
 {
     if (!is_block_right(l) || !is_grid_right(l)) return ANSWER_INVALID_VALUE;
     if (l->dynamic_bytes > l->function->dynamic_most) return ANSWER_INVALID_VALUE;
     if (params && extra) return ANSWER_INVALID_VALUE;
-    l->params = aligned_alloc(64, (l->function->code->param_bytes + 127u) / 64 * 64);
+    l->params = new_params(l);
     if (!l->params) return ANSWER_OUT_OF_MEMORY;
     const int answer = extra ? copy_buffer(l, extra) : copy_params(l, params);
     if (answer != ANSWER_SUCCESS) {
@@ -321,6 +336,7 @@ int module_run(const struct module_launch *l)
                                   .number = memory_begin_launch(),
                                   .checks = !atomic_load(&all.unchecked),
                                   .threads = atomic_load(&all.threads),
+                                  .timed = atomic_load(&all.timed),
                                   .id = ++all.launches};
     pthread_mutex_unlock(&all.lock);
     const int ran = launch_run(&launch, &counts, &kinds);

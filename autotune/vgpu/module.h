@@ -69,10 +69,13 @@ int function_set_attribute(struct function *f, int attribute, int value);
 
 /* Check the request and copy its parameters: from an array of pointers, or from a buffer. */
 int module_prepare(struct module_launch *l, void **params, void **extra);
+/* Give the launch a copy of its parameters.  0: no memory. */
+int module_copy_params(struct module_launch *l);
 /* Run it now.  The answer is what a GPU would say at the next wait. */
 int module_run(const struct module_launch *l);
 
-/* Settings of vgpu_configure(), and the sum of counts. */
+/* Settings of vgpu_configure() and vgpu_time(), and the sum of counts. */
+void module_time(int on);
 void module_configure(int keep_going, int checks, int threads);
 void module_counts(struct vgpu_counts *out);
 void module_reset_counts(void);

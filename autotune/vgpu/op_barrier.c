@@ -1,6 +1,7 @@
 /* op_barrier.c -- barriers of a block, and fences */
 #include "interpret.h"
 #include "op.h"
+#include "order.h"
 
 static uint32_t living_warps(const struct block *b)
 {
@@ -123,5 +124,5 @@ void op_fence_gpu(struct warp *w, const struct insn *i, uint32_t mask)
 {
     (void)i;
     (void)mask;
-    w->block->released++;
+    order_fence(w->block);
 }

@@ -82,6 +82,7 @@ static int take_order(const struct part *p, struct opcode_match *m)
     if (index_in(p, "weak cta cluster gpu sys shared::cta") >= 0) return 1;
     if (index_in(p, "volatile relaxed acquire release acq_rel sc mmio") < 0) return 0;
     m->strict = 1;
+    m->release |= index_in(p, "release acq_rel sc") >= 0;
     return 1;
 }
 
@@ -130,6 +131,7 @@ static int take_modifier(char group, const struct part *p, struct opcode_match *
     case 'B': return take_combine(p, m);
     case 'U': return is(p, "uni");
     case 'A': return is(p, "aligned");
+    case 'D': return index_in(p, "1d 2d 3d 4d 5d tile") >= 0;
     case 'K': return take_caching(p, m);
     case 'M': return take_order(p, m);
     default: return 0;

@@ -9,6 +9,7 @@
  *   n rn (it changes nothing)          R rn rz rm rp           I rni rzi rmi rpi
  *   S sat    X satfinite    F ftz      Z relu   N NaN          C comparisons   B and or xor
  *   U uni    A aligned      K caching and prefetch             M order and scope
+ *   D 1d .. 5d, tile: the operands tell
  *
  * operands: letters in order
  *   d D   result, 32 bits (or 16) / 64 bits      x   result of any width
@@ -46,7 +47,7 @@ struct opcode_match {
     uint8_t types, space, vector, round, compare, combine;
     uint8_t shape[3];
     uint16_t mods;
-    uint8_t strict;
+    uint8_t strict, release;
 };
 
 /* Whether the text is an instance of the row; fills `out`. */

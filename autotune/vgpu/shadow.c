@@ -177,6 +177,7 @@ static void spread(struct shared *s, struct touch *t)
                                   alone ? t->read_epoch : s->clock.floor + 1});
     t->read_epoch = EPOCH_LIST;
     t->read_lanes = head;
+    t->readers = 0;
 }
 
 static void note_read(struct actor *a, struct touch *t)
@@ -234,7 +235,9 @@ static int split(struct shared *s, uint32_t word)
     h->special = 1;
     h->write_epoch[word] = EPOCH_CELL;
     h->write_lanes[word] = at;
-    h->read_epoch[word] = EPOCH_LIST; /* nobody may take it for dead */
+    h->read_epoch[word] = EPOCH_LIST; /* nobody may take it for dead, or for a warp's own */
+    h->readers[word] = 0;
+    h->writer[word] = NOBODY;
     return 1;
 }
 
@@ -389,6 +392,16 @@ void shadow_check(struct actor *a, uint32_t at, uint32_t bytes)
 
 /* ---- updates ---- */
 
+/* `by` replaces `old`.  Lanes of one instruction that write one place all count as its writers. */
+static void replace(struct shadow *h, struct touch *old, const struct touch *by)
+{
+    const int together = old->write_epoch == by->write_epoch && old->writer == by->writer;
+    const uint32_t lanes = together ? old->write_lanes : 0;
+    drop_lists(h, old);
+    *old = *by;
+    old->write_lanes |= lanes;
+}
+
 /* The bytes were written as `by` says; nothing else is left of them. */
 static void write_word(struct shared *s, uint32_t word, uint32_t mask, const struct touch *by)
 {
@@ -398,17 +411,14 @@ static void write_word(struct shared *s, uint32_t word, uint32_t mask, const str
     if (s->wgmma.used) wgmma_written(s, word);
     if (mask == WHOLE) {
         if (is_cell(h, word)) unsplit(h, word);
-        struct touch old = load(h, word);
-        drop_lists(h, &old);
-        store(h, word, by);
+        struct touch t = load(h, word);
+        replace(h, &t, by);
+        store(h, word, &t);
         return;
     }
     if (!is_cell(h, word) && !split(s, word)) return;
-    for (uint32_t left = mask; left; left &= left - 1) {
-        struct touch *t = &h->cell[h->write_lanes[word]].byte[__builtin_ctz(left)];
-        drop_lists(h, t);
-        *t = *by;
-    }
+    for (uint32_t left = mask; left; left &= left - 1)
+        replace(h, &h->cell[h->write_lanes[word]].byte[__builtin_ctz(left)], by);
 }
 
 static void read_word(struct actor *a, uint32_t word, uint32_t mask)

@@ -22,7 +22,7 @@
 
 #include "clock.h"
 
-enum { WORD = 4, WHOLE = 0xf, AGENT = MAX_WARPS };
+enum { WORD = 4, WHOLE = 0xf, AGENT = MAX_WARPS, NOBODY = 0xff };
 enum {
     EPOCH_AGENT = 0x40000000,
     EPOCH_OBJECT = 0x7ffffffe,
@@ -76,6 +76,11 @@ void shadow_forget(struct shadow *h);
 void shadow_check(struct actor *a, uint32_t at, uint32_t bytes);
 /* The bytes were touched. */
 void shadow_update(struct actor *a, uint32_t at, uint32_t bytes);
+
+/* The quick ways of shadow_row.c: 1 when all was clean and is noted, 0 when nothing is done yet. */
+int shadow_row(struct actor *a, const uint32_t address[LANES], uint32_t mask, uint32_t bytes);
+int shadow_row_pend(struct actor *a, uint32_t at); /* check a write of 16 bytes, then pend */
+int shadow_row_land(struct actor *a, uint32_t at);
 
 /* An asynchronous copy owns the bytes until it lands: written by the actor, or by an agent's phase. */
 void shadow_pend(struct shadow *h, uint32_t at, uint32_t bytes);

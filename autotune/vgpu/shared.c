@@ -1,4 +1,4 @@
-/* shared.c -- the shared memory of a block: bytes, bounds, bank conflicts, one access */
+/* shared.c -- the shared memory of a block: bytes, bounds, one access */
 #include "shared.h"
 
 #include <stdlib.h>
@@ -6,7 +6,7 @@
 
 #include "shared_state.h"
 
-enum { BANKS = 32, ROW_BYTES = BANKS * WORD, TIME_MOST = 1 << 29 };
+enum { SPARE_BYTES = 16, TIME_MOST = 1 << 29 };
 
 /* ---- a block ---- */
 
@@ -33,7 +33,7 @@ void shared_close(struct shared *s)
 int shared_begin(struct shared *s, uint32_t bytes, int warps, struct report_place *place)
 {
     if (bytes > s->room || !s->bytes) {
-        uint8_t *grown = realloc(s->bytes, bytes + ROW_BYTES);
+        uint8_t *grown = realloc(s->bytes, bytes + SPARE_BYTES);
         if (!grown) return 0;
         s->bytes = grown;
         s->room = bytes;
@@ -100,44 +100,19 @@ void *shared_grow(void *array, uint32_t *room, uint32_t count, size_t item_bytes
     return grown;
 }
 
-/* ---- bank conflicts ---- */
-
-/* Wavefronts of the lanes first .. first + lanes - 1, which the hardware serves together: a unit
- * (4, 8 or 16 bytes) lies in one column of banks, and a column serves one unit at a time. */
-static uint64_t phase_wavefronts(const uint32_t *address, uint32_t mask, int lanes, uint32_t unit)
-{
-    const uint32_t columns = ROW_BYTES / unit;
-    uint32_t seen[LANES], depth[LANES] = {0};
-    int count = 0;
-    uint64_t worst = 0;
-    for (int l = 0; l < lanes; l++) {
-        if (!(mask >> l & 1)) continue;
-        const uint32_t it = address[l] / unit;
-        int known = 0;
-        for (int i = 0; i < count && !known; i++) known = seen[i] == it;
-        if (known) continue;
-        seen[count++] = it;
-        if (++depth[it % columns] > worst) worst = depth[it % columns];
-    }
-    return worst;
-}
-
-static uint64_t wavefronts_of(const uint32_t address[LANES], uint32_t mask, uint32_t bytes)
-{
-    const uint32_t unit = bytes < WORD ? WORD : bytes;
-    const int lanes = (int)(ROW_BYTES / unit);
-    uint64_t sum = 0;
-    for (int first = 0; first < LANES; first += lanes)
-        sum += phase_wavefronts(address + first, mask >> first, lanes, unit);
-    return sum;
-}
-
 /* ---- access ---- */
 
 static uint32_t inside(struct shared *s, const uint32_t address[LANES], uint32_t mask,
                        uint32_t bytes)
 {
-    uint32_t good = mask;
+    uint32_t highest = 0, low = 0, good = mask;
+    if (mask == 0xffffffffu && bytes <= s->size) { /* all at once */
+        for (int l = 0; l < LANES; l++) {
+            highest = address[l] > highest ? address[l] : highest;
+            low |= address[l];
+        }
+        if (highest <= s->size - bytes && !(low & (bytes - 1))) return mask;
+    }
     for (uint32_t left = mask; left; left &= left - 1) {
         const int l = __builtin_ctz(left);
         if (((uint64_t)address[l] + bytes > s->size || address[l] % bytes) &&
@@ -151,9 +126,10 @@ uint32_t shared_access(struct shared *s, int warp, const uint32_t address[LANES]
                        uint32_t bytes, enum shared_kind kind, uint64_t *wavefronts)
 {
     mask = inside(s, address, mask, bytes);
-    *wavefronts += wavefronts_of(address, mask, bytes);
+    *wavefronts += banks_wavefronts(address, mask, bytes);
     if (!s->checking) return mask;
     struct actor a = shared_actor(s, warp, 0, kind);
+    if (shadow_row(&a, address, mask, bytes)) return mask;
     /* Lanes of one instruction do not race with each other: all look before one leaves a trace. */
     for (uint32_t left = mask; left; left &= left - 1) {
         a.lane = __builtin_ctz(left);

@@ -1,7 +1,9 @@
 /* shared_state.h -- a block's shared memory as its own files see it
  *
- * shared.c       bytes, bounds, bank conflicts, one access
+ * shared.c       bytes, bounds, one access
  * shadow.c       who touched what
+ * shadow_row.c   the same, for the common access
+ * banks.c        bank conflicts
  * clock.c        who knows what
  * mbarrier.c     phases
  * async_copy.c   cp.async
@@ -122,6 +124,9 @@ struct actor shared_actor(struct shared *s, int warp, int lane, enum shared_kind
 int shared_inside(struct shared *s, int lane, uint32_t at, uint64_t bytes, uint32_t align);
 /* An array with place for `count` items; NULL when there is no memory, and *array stays. */
 void *shared_grow(void *array, uint32_t *room, uint32_t count, size_t item_bytes);
+
+/* Wavefronts of an access: see shared_access(). */
+uint64_t banks_wavefronts(const uint32_t address[LANES], uint32_t mask, uint32_t bytes);
 
 void barriers_begin(struct shared *s);
 void barriers_close(struct shared *s);

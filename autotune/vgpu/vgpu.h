@@ -36,28 +36,47 @@ enum vgpu_fault {
 struct vgpu_finding {
     enum vgpu_fault fault;
     char kernel[64];
-    char source[128];       /* "templates/cuda/gemm.cu.in:95", or "" */
-    int ptx_line;           /* line in the module's PTX */
+    char source[128]; /* "templates/cuda/gemm.cu.in:95", or "" */
+    int ptx_line;     /* line in the module's PTX */
     unsigned block[3];
-    unsigned thread;        /* linear in the block */
+    unsigned thread;          /* linear in the block */
     unsigned long long count; /* how often the same instruction did the same */
-    char text[192];         /* what happened, with numbers */
+    char text[192];           /* what happened, with numbers */
 };
 
 /* Sums over launches since the last vgpu_reset(). */
 struct vgpu_counts {
     uint64_t launches;
     uint64_t warp_instructions, thread_instructions;
-    uint64_t by_class[8]; /* warp instructions: enum vgpu_class */
-    uint64_t global_requests, global_sectors;   /* loads and stores; a sector has 32 bytes */
+    uint64_t by_class[8];                           /* warp instructions: enum vgpu_class */
+    uint64_t global_requests, global_sectors;       /* loads and stores; a sector has 32 bytes */
     uint64_t global_load_bytes, global_store_bytes; /* what lanes asked for */
-    uint64_t shared_requests, shared_wavefronts; /* 1 a request: no bank conflict (2, 4 for wide) */
+    uint64_t shared_requests, shared_wavefronts;
+    /* What the same bytes need where lanes lie side by side: 32 bytes a sector, 128 a wavefront.
+     * More was counted: scattered lanes, bank conflicts.  Less: lanes that read the same bytes. */
+    uint64_t global_ideal_sectors, shared_ideal_wavefronts;
     uint64_t tensor_ops;  /* multiply-adds of matrix instructions */
     uint64_t async_bytes; /* by cp.async and bulk copies */
     uint64_t barriers;
+    uint64_t ticks_by_class[8]; /* the host's time; only after vgpu_time(1) */
 };
+/* sum += more */
+static inline void vgpu_counts_add(struct vgpu_counts *sum, const struct vgpu_counts *more)
+{
+    uint64_t *to = (uint64_t *)sum; /* nothing but uint64_t in it */
+    const uint64_t *from = (const uint64_t *)more;
+    for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) to[i] += from[i];
+}
+
 enum vgpu_class {
-    VGPU_INTEGER, VGPU_FLOAT, VGPU_MOVE, VGPU_CONTROL, VGPU_GLOBAL, VGPU_SHARED, VGPU_TENSOR, VGPU_SYNC
+    VGPU_INTEGER,
+    VGPU_FLOAT,
+    VGPU_MOVE,
+    VGPU_CONTROL,
+    VGPU_GLOBAL,
+    VGPU_SHARED,
+    VGPU_TENSOR,
+    VGPU_SYNC
 };
 
 /* Number of devices; architecture of device i ("sm_90a"), NULL beyond the last. */
@@ -68,6 +87,9 @@ VGPU_API const char *vgpu_arch(int device);
  * 0 (as it starts): it answers as a GPU would, CUDA error 700, 716, 719 ..., and the context is lost.
  * checks 0: no checking, for speed.  threads 0: one per processor. */
 VGPU_API void vgpu_configure(int keep_going, int checks, int threads);
+
+/* 1: launches count the host's time too, by class of instruction; they are slower then. */
+VGPU_API void vgpu_time(int on);
 
 /* Findings since the last vgpu_reset(), oldest first: fills up to `most`, returns how many there
  * are. */

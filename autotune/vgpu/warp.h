@@ -7,6 +7,7 @@
  *     alive    lanes that have not left the kernel
  *     active   of these, the ones that run now
  *     parked   of the others, those that wait at a .sync instruction for more lanes
+ *     resting  of the others, those that looked for something in vain: not again in this turn
  *     next_pc  the lowest place of the others that are not parked: where the running lanes look up
  */
 #ifndef VGPU_WARP_H
@@ -19,14 +20,15 @@
 #include "memory.h"
 #include "report.h"
 #include "shared.h"
+#include "wgmma.h"
 
 enum { NO_PC = 0xffffffffu, CALL_DEPTH = 16, NAMED_BARRIERS = 16 };
 
-enum warp_state { WARP_READY, WARP_AT_BARRIER, WARP_DONE };
+enum warp_state { WARP_READY, WARP_AT_BARRIER, WARP_AT_CLUSTER, WARP_AT_WARPGROUP, WARP_DONE };
 
 struct warp {
     uint8_t *file[2]; /* registers, constants: by the lowest bit of an operand */
-    uint32_t active, pc, next_pc, alive, parked;
+    uint32_t active, pc, next_pc, alive, parked, resting;
     uint32_t born; /* lanes that the block's shape has */
     uint32_t forced_pc; /* a .sync instruction there runs with the lanes it has */
     uint32_t lane_pc[LANES];
@@ -41,6 +43,9 @@ struct warp {
     uint64_t failed_at;   /* progress of the block when it did */
     uint32_t failed_pc;
     int failed_times;
+    uint32_t cluster_phase; /* it has arrived in */
+    uint32_t registers;     /* by setmaxnreg; 0: as it started */
+    struct wgmma_state wgmma;
 };
 
 struct named_barrier {
@@ -57,9 +62,11 @@ struct block {
     const struct insn *insn;
     struct shared *shared;
     uint8_t *shared_bytes;
+    uint32_t shared_size;
     struct warp *warp;
     int warps;
     struct named_barrier barrier[NAMED_BARRIERS];
+    uint32_t cluster_arrived, cluster_phase;
     uint32_t id[3];
     uint32_t tag; /* for memory_touch */
     int checks;
@@ -69,7 +76,7 @@ struct block {
     struct vgpu_counts counts;
     struct report_place place;
     uint8_t *memory; /* of all the warps' files */
-    uint64_t released, acquired;
+    int fenced, acquired; /* order.h */
 };
 
 static inline void *operand_at(const struct warp *w, uint32_t operand)

@@ -9,7 +9,7 @@
  *     raw       how one element lies in memory
  *     MAX       the largest code; 0: values, no scale
  *     PER_WORD  elements of a 32-bit word
- *     put       a value, or a value over its scale -> raw, to nearest even, clamped to MAX
+ *     put       a value, or a value over its scale -> raw, to nearest even, clamped to be finite
  *     pairs     a word -> PER_WORD / 2 words of two elements of T, in order
  */
 #ifndef QK_KV_CUH
@@ -22,7 +22,7 @@ template <class V> struct qk_kv_values {
     typedef typename V::raw raw;
     static constexpr float MAX = 0.0f;
     static constexpr int PER_WORD = 2;
-    QK raw put(float v) { return V::put(v); }
+    QK raw put(float v) { return V::put(V::clamp(v)); }
     QK void pairs(V, u32 *pair, u32 word) { pair[0] = word; }
     template <class T> QK void pairs(T, u32 *pair, u32 word)
     {
@@ -36,9 +36,9 @@ using qk_kv_bf16 = qk_kv_values<qk_bf16>;
 
 struct qk_kv_i8 {
     typedef signed char raw;
-    static constexpr float MAX = 127.0f;
+    static constexpr float MAX = qk_i8::MAX;
     static constexpr int PER_WORD = 4;
-    QK raw put(float v) { return (raw)min(max((int)rintf(v), -127), 127); }
+    QK raw put(float v) { return qk_i8::put(v); }
 
     /* 0x6400 + u is 1024 + u, u = code + 128; less 1152 that is the code. */
     QK void pairs(qk_f16 type, u32 *pair, u32 word)
@@ -62,24 +62,10 @@ struct qk_kv_i8 {
 
 struct qk_kv_e4m3 {
     typedef u8 raw;
-    static constexpr float MAX = 448.0f;
+    static constexpr float MAX = qk_e4m3::MAX;
     static constexpr int PER_WORD = 4;
 
-    QK raw put(float v)
-    {
-#if __CUDA_ARCH__ >= 890
-        u16 two;
-        asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(two) : "f"(0.0f), "f"(v));
-        return (raw)two;
-#else
-        const u32 u = __float_as_uint(v), sign = u >> 24 & 0x80u, body = u & 0x7fffffffu;
-        if (body > 0x7f800000u) return 0x7f;
-        if (body >= 0x43e00000u) return (raw)(sign | 0x7eu); // 448 and beyond
-        if (body < 0x3c800000u) // below 2^-6: the addend 2^14 places the rounding at bit 0
-            return (raw)(sign | (__float_as_uint(__uint_as_float(body) + 16384.0f) - 0x46800000u));
-        return (raw)(sign | (body - 0x3c000000u + 0x7ffffu + (body >> 20 & 1u)) >> 20);
-#endif
-    }
+    QK raw put(float v) { return qk_e4m3::put(v); }
 
     QK void pairs(qk_f16 type, u32 *pair, u32 word)
     {

@@ -8,11 +8,20 @@
  *     sides  [TILES][SIDE_BYTES]    what the chunk's groups need, each [16 rows]:
  *         scales  [CHUNK_GROUPS]    zeros  [CHUNK_GROUPS]    supers {d, dmin} of the chunk
  *
- * Codes become exact small integers q - z in the activation type, two a word:
+ * Integer codes become exact small integers q - z in the activation type, two a word:
  *     f16    OR the code into the mantissa of 1024 and fuse-multiply-add it down:
  *            (1024 + 2^o q) 2^-o - (1024 2^-o + z), where 2^o q is a code left at bit o of its
  *            half, so that half of the 4-bit codes need no shift
  *     bf16   (128 + q) - (128 + z); 8-bit codes go through f32, bf16 has 8 bits of precision
+ * 8-bit floats become the same numbers of 16 bits: sign, exponent and mantissa are moved into place.
+ * This divides all of them, denormals too, by 2 to the difference of the biases, and one
+ * multiplication puts it right.  0x7f and 0xff, NaN that no quantizer writes, count as +-480; not
+ * from sm_89 on, which converts to f16 itself (2 slots for two codes instead of 5).
+ * Codes that are looked up become the nearest 16-bit number (of IQ4 and E2M1: the number) by byte
+ * permutations, which look four codes up in eight bytes: lower and upper half of the table, and
+ * one more to choose between them, for the lower bytes of four numbers and for the upper ones.
+ * 13 slots more than an integer's 9 for the four pairs of a step; shuffles or a table in shared
+ * memory would cost a slot and a conflict for every code.
  * Scales meet the f32 sums of their group, not the codes: nothing is rounded before the output.
  * A float minimum m adds m * (sum of the group's activations), which one more mma with a matrix of
  * ones gives.  Multiplying codes by scales in 16 bits would save the second set of accumulators and
@@ -20,6 +29,7 @@
 #ifndef MMA_WEIGHT_CUH
 #define MMA_WEIGHT_CUH
 
+#include "code_values.h"
 #include "qk.cuh"
 
 constexpr int QK_TILE = 16;  /* rows of W in a tile */
@@ -29,11 +39,25 @@ constexpr int QK_STEPS = QK_CHUNK / QK_STEP;
 constexpr int QK_SUPER = 256; /* columns under one pair {d, dmin} */
 
 enum qk_zero { QK_ZERO_NONE, QK_ZERO_INT, QK_ZERO_FLOAT };
+enum qk_code { QK_CODE_INT, QK_CODE_E4M3, QK_CODE_NF4, QK_CODE_IQ4, QK_CODE_E2M1 };
 
 struct qk_two_level { /* scale type: int8 under an f16 of 256 columns */
     typedef signed char raw;
     QK float get(raw v) { return (float)v; }
 };
+
+template <class A, class B> constexpr bool qk_same = false;
+template <class A> constexpr bool qk_same<A, A> = true;
+
+/* A scale of a group.  To let NaN, which no quantizer writes, count as a number saves half of the
+ * conversion of a byte. */
+template <class T> QK float qk_group_scale(typename T::raw v)
+{
+    if constexpr (qk_same<T, qk_e8m0>) return __uint_as_float(max((u32)v << 23, 0x400000u));
+    else if constexpr (qk_same<T, qk_e4m3>)
+        return __uint_as_float((u32)(signed char)v << 20 & 0x87f00000u) * 0x1p120f;
+    else return T::get(v);
+}
 
 template <class T> QK typename T::raw qk_shared_raw(u32 at)
 {
@@ -42,20 +66,130 @@ template <class T> QK typename T::raw qk_shared_raw(u32 at)
     else return (typename T::raw)qk_shared_load1(at);
 }
 
-template <class A, class B> constexpr bool qk_same = false;
-template <class A> constexpr bool qk_same<A, A> = true;
+template <bool, class A, class B> struct qk_choice { typedef A type; };
+template <class A, class B> struct qk_choice<false, A, B> { typedef B type; };
+template <bool WHICH, class A, class B> using qk_choose = typename qk_choice<WHICH, A, B>::type;
 
-/* BITS 2..8, or 16: dense, values of type ACT.  GROUP: 16, 32 or a multiple of 64; 0: the row. */
-template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packed {
+/* ---- codes that are not integers ---- */
+
+template <int CODE> constexpr float qk_code_value(int code)
+{
+    constexpr float nf4[QK_VALUES] = {QK_NF4_VALUES}, iq4[QK_VALUES] = {QK_IQ4_VALUES},
+                    e2m1[QK_VALUES] = {QK_E2M1_VALUES};
+    return CODE == QK_CODE_NF4 ? nf4[code] : CODE == QK_CODE_IQ4 ? iq4[code] : e2m1[code];
+}
+
+/* The number of one code in f32, without a table in memory: 15 choices. */
+template <int CODE, int FIRST = 0, int COUNT = QK_VALUES> QK float qk_choose_value(u32 code)
+{
+    constexpr int HALF = COUNT / 2;
+    if constexpr (COUNT == 1) return qk_code_value<CODE>(FIRST);
+    else return code & HALF ? qk_choose_value<CODE, FIRST + HALF, HALF>(code)
+                            : qk_choose_value<CODE, FIRST, HALF>(code);
+}
+
+/* The nearest 16-bit float, to even, of a number within its normal range, or 0 (which loses its
+ * sign). */
+constexpr u32 qk_round16(float v, int mantissa, int bias)
+{
+    if (v == 0.0f) return 0;
+    float m = v < 0.0f ? -v : v;
+    int exponent = bias;
+    for (; m < 1.0f; m *= 2.0f) exponent--;
+    for (; m >= 2.0f; m /= 2.0f) exponent++;
+    m *= 1 << mantissa;
+    u32 whole = (u32)m;
+    const float rest = m - whole;
+    if (rest > 0.5f || (rest == 0.5f && whole % 2 == 1)) whole++;
+    return (v < 0.0f ? 0x8000u : 0u) + ((u32)(exponent - 1) << mantissa) + whole;
+}
+
+/* Codes looked up in a table of 16 numbers of type ACT. */
+template <int CODE, class ACT> struct qk_lookup {
+    /* Lower (byte 0) or upper bytes (1) of four numbers of the table. */
+    static constexpr u32 four(int first, int byte)
+    {
+        constexpr bool HALF = qk_same<ACT, qk_f16>;
+        u32 bytes = 0;
+        for (int i = 0; i < 4; i++) {
+            const float v = qk_code_value<CODE>(first + i);
+            const u32 number = HALF ? qk_round16(v, 10, 15) : qk_round16(v, 7, 127);
+            bytes |= (number >> 8 * byte & 0xffu) << 8 * i;
+        }
+        return bytes;
+    }
+
+    /* Those bytes of four codes: of each the lower three bits are a nibble of `low`, the fourth one
+     * chooses between bytes i and i + 4 in nibble i of `half`. */
+    template <int BYTE> QK u32 look_up(u32 low, u32 half)
+    {
+        constexpr u32 a = four(0, BYTE), b = four(4, BYTE), c = four(8, BYTE), d = four(12, BYTE);
+        if constexpr ((a | b | c | d) == 0) return 0; /* E2M1 in f16 needs no lower bytes */
+        return __byte_perm(__byte_perm(a, b, low), __byte_perm(c, d, low), half);
+    }
+
+    /* The four pairs of a step, from their word of the plane. */
+    QK void pairs(u32 *a, u32 word)
+    {
+        const u32 w = __byte_perm(word, 0, 0x3120); /* nibbles k, k, k + 1, k + 1 of two pairs */
+        const u32 low = w & 0x77777777u, half = qk_and_or(w >> 1, 0x44444444u, 0x32103210u);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const u32 lower = look_up<0>(low >> 16 * i, half >> 16 * i);
+            const u32 upper = look_up<1>(low >> 16 * i, half >> 16 * i);
+            a[2 * i] = __byte_perm(lower, upper, 0x6240);
+            a[2 * i + 1] = __byte_perm(lower, upper, 0x7351);
+        }
+    }
+};
+
+/* 8-bit floats in the lower or upper bytes of both halves of a word as numbers of type T. */
+#if __CUDA_ARCH__ >= 890
+QK u32 qk_from_e4m3(qk_f16, u32 word, bool upper)
+{
+    u32 v;
+    asm("cvt.rn.f16x2.e4m3x2 %0, %1;"
+        : "=r"(v)
+        : "h"((u16)__byte_perm(word, 0, upper ? 0x31 : 0x20)));
+    return v;
+}
+#else
+QK u32 qk_from_e4m3(qk_f16, u32 word, bool upper)
+{
+    const u32 v = upper ? word : word << 8;
+    return qk_fma2(qk_f16(), qk_and_or(v, 0x80008000u, v >> 1 & 0x3f803f80u), 0x5c005c00u, 0);
+}
+#endif
+
+QK u32 qk_from_e4m3(qk_bf16, u32 word, bool upper)
+{
+    const u32 v = upper ? word : word << 8;
+    return qk_fma2(qk_bf16(), qk_and_or(v, 0x80008000u, v >> 4 & 0x07f007f0u), 0x7b807b80u, 0);
+}
+
+/* ---- packed weights ---- */
+
+/* BITS 2..8, or 16: dense, values of type ACT.  GROUP: a multiple of 16; 0: the row. */
+template <int BITS, int GROUP, class SCALE, int ZERO, class ACT, int CODE = QK_CODE_INT>
+struct qk_packed {
     static constexpr bool DENSE = BITS == 16;
     static constexpr bool HALF = qk_same<ACT, qk_f16>;
     static constexpr bool TWO_LEVEL = qk_same<SCALE, qk_two_level>;
+    static constexpr bool LOOKED_UP = CODE >= QK_CODE_NF4;
+    static constexpr bool ONE_SCALE = qk_same<SCALE, qk_e4m3>; /* of the matrix, besides groups' */
     static constexpr bool SUMS = ZERO == QK_ZERO_FLOAT; /* group sums of x are needed */
+    /* Integer sums of whole rows meet their scales at the end: stages go without. */
+    static constexpr bool LATE_SCALES = qk_same<ACT, qk_i8> && GROUP == 0 && !SUMS &&
+                                        !(ZERO == QK_ZERO_INT && BITS == 8);
 
-    static constexpr int CHUNK_GROUPS = GROUP != 0 && GROUP < QK_CHUNK ? QK_CHUNK / GROUP : 1;
+    /* Groups that neither divide a chunk nor are whole chunks: each step as if it were one. */
+    static constexpr int CHUNK_GROUPS = GROUP % QK_CHUNK == 0   ? 1
+                                        : QK_CHUNK % GROUP == 0 ? QK_CHUNK / GROUP
+                                                                : QK_STEPS;
     static constexpr int GROUP_STEPS = QK_STEPS / CHUNK_GROUPS;
     static constexpr int CODE_BYTES = BITS * 128;
-    static constexpr int SCALE_STRIDE = DENSE ? 0 : QK_TILE * (int)sizeof(typename SCALE::raw);
+    static constexpr int SCALE_STRIDE =
+        DENSE || LATE_SCALES ? 0 : QK_TILE * (int)sizeof(typename SCALE::raw);
     static constexpr int ZERO_STRIDE = ZERO == QK_ZERO_NONE  ? 0
                                        : ZERO == QK_ZERO_INT ? QK_TILE
                                                              : SCALE_STRIDE;
@@ -68,12 +202,17 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
     static constexpr bool IN_PLACE = HALF && (BITS == 2 || BITS == 4);
     static constexpr int OFFSETS = IN_PLACE ? 8 / BITS : 1;
 
-    /* First group of a chunk. */
-    QK int group(int chunk)
+    /* What the bodies ask: bytes see mma_byte.cuh. */
+    static constexpr int PIECES = 8; /* of 16 bytes in a chunk of x */
+    static constexpr int WORDS = 2;  /* of B in an mma */
+    using part = float;              /* what an mma adds to */
+    using total = float;             /* what is kept over chunks */
+
+    /* Group `member` of a chunk as a group of the row. */
+    QK int group(int chunk, int member)
     {
         if constexpr (GROUP == 0) return 0;
-        else if constexpr (GROUP < QK_CHUNK) return chunk * CHUNK_GROUPS;
-        else return chunk / (GROUP / QK_CHUNK);
+        else return (u32)(chunk * QK_CHUNK + member * (QK_CHUNK / CHUNK_GROUPS)) / GROUP;
     }
 
     /* ---- global memory to a stage ---- */
@@ -118,14 +257,9 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
         __device__ __forceinline__ void aim(int i, const qk_weight &w, int tile, int at)
         {
             if (at < SCALES_BYTES) {
-                side[i] = (const u8 *)w.scales + (qk_i64)tile * w.G * SCALE_STRIDE + at;
-                stride[i] = SCALE_STRIDE;
-                member[i] = at / (SCALE_STRIDE > 0 ? SCALE_STRIDE : 1);
+                aim_at_group(i, w.scales, (qk_i64)tile * w.G, SCALE_STRIDE, at);
             } else if (at < SCALES_BYTES + ZEROS_BYTES) {
-                at -= SCALES_BYTES;
-                side[i] = (const u8 *)w.zeros + (qk_i64)tile * w.G * ZERO_STRIDE + at;
-                stride[i] = ZERO_STRIDE;
-                member[i] = at / (ZERO_STRIDE > 0 ? ZERO_STRIDE : 1);
+                aim_at_group(i, w.zeros, (qk_i64)tile * w.G, ZERO_STRIDE, at - SCALES_BYTES);
             } else {
                 at -= SCALES_BYTES + ZEROS_BYTES;
                 const qk_i64 supers = (w.K + QK_SUPER - 1) / QK_SUPER;
@@ -133,6 +267,16 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
                 stride[i] = SUPER_BYTES;
                 member[i] = -1;
             }
+        }
+
+        /* Byte `at` of the chunk's groups in a section whose groups have `bytes`. */
+        __device__ __forceinline__ void aim_at_group(int i, const void *section, qk_i64 first,
+                                                     int bytes, int at)
+        {
+            const int group_bytes = bytes > 0 ? bytes : 1;
+            side[i] = (const u8 *)section + first * bytes + at % group_bytes;
+            stride[i] = bytes;
+            member[i] = at / group_bytes;
         }
 
         /* Start this thread's copies of one chunk into the stage at `to`; groups that the row does
@@ -147,16 +291,15 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
                     copy.start(first + i, to + piece * 16, code[i] + (qk_i64)chunk * CODE_BYTES,
                                16);
             }
-            const int g = group(chunk);
 #pragma unroll
             for (int i = 0; i < SIDES; i++) {
                 const int piece = i * THREADS + rank;
                 const bool super = TWO_LEVEL && member[i] < 0;
-                const int index = super ? chunk / (QK_SUPER / QK_CHUNK) : g;
+                const int index = super ? chunk / (QK_SUPER / QK_CHUNK) : group(chunk, member[i]);
                 if ((i + 1) * THREADS <= SIDE_PIECES || piece < SIDE_PIECES)
                     copy.start(first + CODES + i, to + TILES * CODE_BYTES + piece * 16,
                                side[i] + (qk_i64)index * stride[i],
-                               super || g + member[i] < G ? 16 : 0);
+                               super || index < G ? 16 : 0);
             }
         }
     };
@@ -196,6 +339,40 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
         }
     };
 
+    /* Scale, zero point and minimum of row r in group `member` of a tile whose side is at `at`. */
+    struct side {
+        u32 at;
+        int member, r;
+
+        __device__ __forceinline__ side(u32 at, int member, int r) : at(at), member(member), r(r) {}
+        __device__ __forceinline__ float scale() const
+        {
+            if constexpr (DENSE) return 1.0f;
+            else return one(at + member * SCALE_STRIDE) * super(0);
+        }
+        __device__ __forceinline__ float minimum() const
+        {
+            return one(at + SCALES_BYTES + member * ZERO_STRIDE) * super(1);
+        }
+        __device__ __forceinline__ u32 zero_point() const
+        {
+            return qk_shared_load1(at + SCALES_BYTES + member * ZERO_STRIDE + r);
+        }
+
+      private:
+        __device__ __forceinline__ float one(u32 from) const
+        {
+            from += r * (int)sizeof(typename SCALE::raw);
+            return qk_group_scale<SCALE>(qk_shared_raw<SCALE>(from));
+        }
+        __device__ __forceinline__ float super(int which) const
+        {
+            if constexpr (!TWO_LEVEL) return 1.0f;
+            const u32 from = at + SCALES_BYTES + ZEROS_BYTES + (which * QK_TILE + r) * 2;
+            return qk_f16::get(qk_shared_raw<qk_f16>(from));
+        }
+    };
+
     /* What turns the sums of one group into y: rows g (0) and g + 8 (1) of a tile. */
     struct scaling {
         float scale[2], minimum[2];
@@ -206,27 +383,20 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
         {
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                const int r = row + 8 * h;
-                const u32 zeros = at + SCALES_BYTES + member * ZERO_STRIDE;
-                const u32 supers = at + SCALES_BYTES + ZEROS_BYTES + r * 2;
-                scale[h] = minimum[h] = 1.0f;
-                if constexpr (!DENSE) scale[h] = one(at + member * SCALE_STRIDE, r);
-                if constexpr (SUMS) minimum[h] = one(zeros, r);
-                if constexpr (TWO_LEVEL) {
-                    scale[h] *= qk_f16::get(qk_shared_raw<qk_f16>(supers));
-                    if constexpr (SUMS)
-                        minimum[h] *= qk_f16::get(qk_shared_raw<qk_f16>(supers + QK_TILE * 2));
-                }
-                const u32 zero = ZERO == QK_ZERO_NONE  ? 1u << (BITS - 1)
-                                 : ZERO == QK_ZERO_INT ? qk_shared_load1(zeros + r)
-                                                       : 0u;
+                const side of(at, member, row + 8 * h);
+                scale[h] = of.scale();
+                if constexpr (SUMS) minimum[h] = of.minimum();
+                u32 zero = ZERO == QK_ZERO_NONE ? 1u << (BITS - 1) : 0u;
+                if constexpr (ZERO == QK_ZERO_INT) zero = of.zero_point();
 #pragma unroll
                 for (int i = 0; i < OFFSETS; i++) bias[h][i] = bias_of(zero, i * BITS);
             }
         }
 
         /* acc += scale * part (+ minimum * sum); part and sum are mma results. */
-        __device__ __forceinline__ void add(float *acc, const float *part, const float *sum) const
+        template <class VALUES>
+        __device__ __forceinline__ void add(float *acc, const float *part, const float *sum,
+                                            const VALUES &) const
         {
 #pragma unroll
             for (int i = 0; i < 4; i++) {
@@ -236,11 +406,6 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
         }
 
       private:
-        __device__ __forceinline__ static float one(u32 at, int r)
-        {
-            return SCALE::get(qk_shared_raw<SCALE>(at + r * (int)sizeof(typename SCALE::raw)));
-        }
-
         /* f16: -(1024 2^-o + z): 1024 2^-o has exponent 25 - o, and its last place is 2^-o. */
         __device__ __forceinline__ static u32 bias_of(u32 zero, int o)
         {
@@ -256,8 +421,12 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
 #pragma unroll
         for (int p = 0; p < 4; p++) {
             if constexpr (DENSE) a[p] = c.word[4 * step + p];
-            else a[p] = integer(pair(c, 4 * step + p), s.bias[p % 2], offset(4 * step + p));
+            else if constexpr (CODE == QK_CODE_INT)
+                a[p] = integer(pair(c, 4 * step + p), s.bias[p % 2], offset(4 * step + p));
+            else if constexpr (CODE == QK_CODE_E4M3)
+                a[p] = qk_from_e4m3(ACT(), c.word[2 * step + p / 2], p % 2);
         }
+        if constexpr (LOOKED_UP) qk_lookup<CODE, ACT>::pairs(a, c.word[step]);
     }
 
     /* A fragment of ones: every row of its product is the column sums. */
@@ -266,6 +435,30 @@ template <int BITS, int GROUP, class SCALE, int ZERO, class ACT> struct qk_packe
 #pragma unroll
         for (int p = 0; p < 4; p++) a[p] = HALF ? 0x3c003c00u : 0x3f803f80u;
     }
+
+    /* Add a b to what gathers over the group. */
+    QK void gather(float *, float *part, const u32 *a, const u32 *b, bool first)
+    {
+        mma(part, a, b, first);
+    }
+    QK void mma(float *part, const u32 *a, const u32 *b, bool first)
+    {
+        qk_mma(ACT(), part, a, b, first);
+    }
+
+    /* What the gathered sums of a tile's rows g and g + 8 are worth: they have met their scales,
+     * but not the one of the whole matrix. */
+    struct worth {
+        float matrix;
+        __device__ __forceinline__ void load(const qk_weight &w, int, int)
+        {
+            matrix = ONE_SCALE ? *(const float *)w.supers : 1.0f;
+        }
+        __device__ __forceinline__ float of(const float *acc, int i) const
+        {
+            return acc[i] * matrix;
+        }
+    };
 
     /* The bit of its half at which pair P is left. */
     QK int offset(int P) { return IN_PLACE ? BITS * P % 8 : 0; }
@@ -337,13 +530,19 @@ QK u32 qk_swizzle(int row, int piece)
 /* What one of THREADS threads copies of a stage of ROWS rows of x: piece thread % 8 of every
  * THREADS / 8 th row.  Rows beyond M repeat the last: legal bytes for sums that are not stored. */
 template <int ROWS, int THREADS> struct qk_rows {
+    static constexpr int ROW_BYTES = 128;
     static constexpr int COPIES = (ROWS * 8 + THREADS - 1) / THREADS;
-    static constexpr int BYTES = ROWS * 128;
+    static constexpr int BYTES = ROWS * ROW_BYTES;
 
     const u16 *from[COPIES];
     u32 to[COPIES];
     int thread, K;
     bool aligned;
+
+    QK u32 at(int row, int piece) { return qk_swizzle(row, piece); }
+    struct values {
+        __device__ __forceinline__ void load(u32, int, int) {}
+    };
 
     __device__ __forceinline__ qk_rows(const qk_linear &a, int m0, int rank)
         : thread(rank), K(a.w.K), aligned(((u64)a.x & 15) == 0 && a.ldx % 8 == 0)
@@ -383,6 +582,12 @@ template <int ROWS, int THREADS> struct qk_rows {
 };
 
 /* ---- results ---- */
+
+/* What a row of sums is worth: itself. */
+struct qk_plain_row {
+    __device__ __forceinline__ qk_plain_row(const qk_linear &, int) {}
+    __device__ __forceinline__ float of(float y, float) const { return y; }
+};
 
 /* y(m, n) = v, or part `part` of it when K is split. */
 template <class OUT> QK void qk_put(const qk_linear &a, int part, int m, int n, float v)

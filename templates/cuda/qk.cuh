@@ -6,6 +6,7 @@
  * Element types are structs without state, so that a kernel says  using act = qk_bf16;  once:
  *     raw            how one element lies in memory
  *     get, put       raw <-> float, round to nearest even
+ *     clamp          the float nearest to v that put makes finite; NaN stays NaN
  *     pair, unpair   two floats <-> one 32-bit word, low half first
  * Shared memory is addressed by 32-bit byte offsets (qk_shared), as PTX does.
  */
@@ -29,6 +30,7 @@ struct qk_f32 {
     typedef float raw;
     QK float get(raw v) { return v; }
     QK raw put(float v) { return v; }
+    QK float clamp(float v) { return v; }
 };
 
 struct qk_f16 {
@@ -44,6 +46,11 @@ struct qk_f16 {
         raw h;
         asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(v));
         return h;
+    }
+    QK float clamp(float v)
+    {
+        constexpr float MOST = 65504.0f;
+        return v > MOST ? MOST : v < -MOST ? -MOST : v;
     }
     QK u32 pair(float lo, float hi)
     {
@@ -73,6 +80,7 @@ struct qk_bf16 {
         return (raw)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
 #endif
     }
+    QK float clamp(float v) { return v; }
     QK u32 pair(float lo, float hi)
     {
 #if __CUDA_ARCH__ >= 800
@@ -89,15 +97,67 @@ struct qk_bf16 {
     }
 };
 
+/* Codes of one byte: put rounds to nearest even and clamps to MAX.  8-bit floats are read as f32 of
+ * a 2^-120th: so their denormals, exponent 0, are f32's.  NaN stays NaN. */
+struct qk_i8 {
+    typedef signed char raw;
+    static constexpr float MAX = 127.0f;
+    QK raw put(float v) { return (raw)__float2int_rn(fminf(fmaxf(v, -MAX), MAX)); }
+};
+struct qk_e4m3 {
+    typedef u8 raw;
+    static constexpr float MAX = 448.0f;
+    QK float get(raw v)
+    {
+        const float f = __uint_as_float((v & 0x80u) << 24 | (v & 0x7fu) << 20) * 0x1p120f;
+        return (v & 0x7f) == 0x7f ? __uint_as_float(0x7fc00000u) : f;
+    }
+    QK raw put(float v) { return (raw)pair(v, 0.0f); }
+
+    /* Two codes, the first in the low byte. */
+    QK u32 pair(float lo, float hi)
+    {
+#if __CUDA_ARCH__ >= 890
+        u16 two;
+        asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(two) : "f"(hi), "f"(lo));
+        return two;
+#else
+        return rounded(hi) << 8 | rounded(lo);
+#endif
+    }
+
+    /* By integers: what cvt does from sm_89 on. */
+    QK u32 rounded(float v)
+    {
+        const u32 u = __float_as_uint(v), sign = u >> 24 & 0x80u, body = u & 0x7fffffffu;
+        if (body > 0x7f800000u) return 0x7f;
+        if (body >= 0x43e00000u) return sign | 0x7eu; // 448 and beyond
+        if (body < 0x3c800000u) // below 2^-6: the addend 2^14 places the rounding at bit 0
+            return sign | (__float_as_uint(__uint_as_float(body) + 16384.0f) - 0x46800000u);
+        return sign | (body - 0x3c000000u + 0x7ffffu + (body >> 20 & 1u)) >> 20;
+    }
+};
+
+/* A power of two, 2^(v - 127); 255 is NaN. */
+struct qk_e8m0 {
+    typedef u8 raw;
+    QK float get(raw v)
+    {
+        return __uint_as_float(v == 0 ? 0x400000u : v == 255 ? 0x7fc00000u : (u32)v << 23);
+    }
+};
+
 /* Element i of a row-major buffer of T, as float. */
 template <class T> QK float qk_load(const void *p, qk_i64 i)
 {
     return T::get(((const typename T::raw *)p)[i]);
 }
 
+/* Outputs beyond the range of f16 become its largest: activations like that are met in practice,
+ * and one infinity turns all that follows into NaN. */
 template <class T> QK void qk_store(void *p, qk_i64 i, float v)
 {
-    ((typename T::raw *)p)[i] = T::put(v);
+    ((typename T::raw *)p)[i] = T::put(T::clamp(v));
 }
 
 /* ---- bits ---- */
@@ -212,6 +272,12 @@ template <int N> struct qk_copy {
         asm volatile("cp.async.commit_group;" ::: "memory");
     }
 };
+
+/* 4 bytes, in the group that is committed next. */
+QK void qk_copy4(u32 to, const void *from)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" : : "r"(to), "l"(from) : "memory");
+}
 
 template <int PENDING> QK void qk_copy_wait()
 {

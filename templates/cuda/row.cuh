@@ -1,4 +1,4 @@
-/* row.cuh -- rows eight elements at a time, and sums over a block
+/* row.cuh -- rows eight elements at a time, and sums and maxima over a block
  *
  * Why eight: of a 16-bit type that is the widest load there is.  A row whose start is not a
  * multiple of 16 bytes, and the end of a row of odd width, go element by element.
@@ -44,9 +44,12 @@ template <class T> QK void qk_load8(float *v, const void *p, qk_i64 at, int coun
     }
 }
 
-/* The first `count` of v to elements at .. of p. */
-template <class T> QK void qk_store8(void *p, qk_i64 at, const float *v, int count)
+/* The first `count` of x to elements at .. of p, as qk_store does. */
+template <class T> QK void qk_store8(void *p, qk_i64 at, const float *x, int count)
 {
+    float v[QK_EIGHT];
+#pragma unroll
+    for (int i = 0; i < QK_EIGHT; i++) v[i] = T::clamp(x[i]);
     typename T::raw *to = (typename T::raw *)p + at;
     if (count < QK_EIGHT || !qk_is_aligned16(to)) {
 #pragma unroll
@@ -74,6 +77,21 @@ template <int THREADS> QK float qk_block_sum(float v)
 #pragma unroll
     for (int w = 0; w < WARPS; w++) sum += part[w];
     return sum;
+}
+
+/* The largest .x and the largest .y over the block, in every thread; called once by a kernel. */
+template <int THREADS> QK float2 qk_block_max(float2 v)
+{
+    constexpr int WARPS = THREADS / QK_WARP;
+    v = make_float2(qk_warp_max(v.x), qk_warp_max(v.y));
+    if constexpr (WARPS == 1) return v;
+    __shared__ float2 part[WARPS];
+    if (threadIdx.x % QK_WARP == 0) part[threadIdx.x / QK_WARP] = v;
+    __syncthreads();
+#pragma unroll
+    for (int w = 0; w < WARPS; w++)
+        v = make_float2(fmaxf(v.x, part[w].x), fmaxf(v.y, part[w].y));
+    return v;
 }
 
 #endif

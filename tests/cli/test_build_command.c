@@ -293,6 +293,12 @@ static void lists_name_what_is_taken(void **state)
                                         "w8g32.bf16", "w4g32m.k", "f16"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!has_name(json_object_get(schemes, "schemes"), names[i])) fail_msg("no %s", names[i]);
+    const json_t *archs =
+        json_object_get(json_array_get(json_object_get(schemes, "schemes"), 0), "archs");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(archs, "sm_75"), 0)),
+                        "f16");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(archs, "x86-64-v3"), 0)),
+                        "i8");
     json_decref(schemes);
     assert_int_equal(qgen("schemes"), 0);
     assert_non_null(strstr(output, "wBgGz.bf16"));

@@ -354,6 +354,28 @@ EXPORT int cuFuncSetAttribute(void *handle, int attribute, int value)
     return 0;
 }
 
+EXPORT int cuTensorMapEncodeTiled(void *map, int type, unsigned rank, void *base,
+                                  const uint64_t *size, const uint64_t *stride_bytes,
+                                  const unsigned *box, const unsigned *step, int interleave,
+                                  int swizzle, int promotion, int fill)
+{
+    ANSWER();
+    if (fake.refuse_map) return fake.refuse_map;
+    if (rank != 2 || interleave != 0 || promotion < 0 || promotion > 3) return 1;
+    if ((uintptr_t)map % 64 || (uintptr_t)base % 16 || stride_bytes[0] % 16) return 1;
+    memset(map, 0x77, FAKE_MAP_BYTES);
+    fake.map = (struct fake_map){.type = type,
+                                 .swizzle = swizzle,
+                                 .fill = fill,
+                                 .rank = rank,
+                                 .box = {box[0], box[1]},
+                                 .step = {step[0], step[1]},
+                                 .base = base,
+                                 .size = {size[0], size[1]},
+                                 .stride_bytes = stride_bytes[0]};
+    return 0;
+}
+
 EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
                           unsigned by, unsigned bz, unsigned smem_bytes, void *queue,
                           void **parameters, void **extra)
@@ -365,5 +387,6 @@ EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, u
     fake.launch = (struct fake_launch){
         .function = handle, .grid = {gx, gy, gz}, .block = {bx, by, bz}, .smem_bytes = smem_bytes};
     memcpy(fake.launch.argument, parameters[0], fake.argument_bytes);
+    if (parameters[1]) memcpy(fake.launch.map, parameters[1], FAKE_MAP_BYTES);
     return 0;
 }

@@ -9,12 +9,21 @@
 
 #include <stddef.h>
 
-enum { FAKE_ARGUMENT_BYTES = 256 };
+enum { FAKE_ARGUMENT_BYTES = 256, FAKE_MAP_BYTES = 128 };
 
 struct fake_launch {
     void *function;
     unsigned grid[3], block[3], smem_bytes;
     unsigned char argument[FAKE_ARGUMENT_BYTES]; /* the first argument_bytes of parameter 0 */
+    unsigned char map[FAKE_MAP_BYTES];           /* parameter 1 when there is one */
+};
+
+/* What a tensor map was asked to be; the map itself is bytes 0x77. */
+struct fake_map {
+    int type, swizzle, fill;
+    unsigned rank, box[2], step[2];
+    const void *base;
+    unsigned long long size[2], stride_bytes;
 };
 
 struct fake_cuda {
@@ -27,7 +36,8 @@ struct fake_cuda {
     int fail_sticky;  /* all calls after it fail too */
     int refuse_cubin; /* answer to an image that starts with "\x7f" "ELF" */
     int refuse_ptx;
-    int hang; /* events never happen */
+    int hang;       /* events never happen */
+    int refuse_map; /* answer to a map that is to be encoded */
 
     /* What the test reads. */
     int calls;                    /* all calls so far */
@@ -39,6 +49,7 @@ struct fake_cuda {
     int smem_opted;            /* the last dynamic shared memory that was opted in */
     int freed_busy;            /* pinned blocks freed while copies were on their way */
     struct fake_launch launch; /* the last */
+    struct fake_map map;       /* the last that was encoded */
 };
 
 /* The state, with defaults and everything else zero; frees what an earlier test left. */

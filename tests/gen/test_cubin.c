@@ -16,7 +16,9 @@
 
 static const char kernel[] =
     "struct args { float *x; long long n; int a, b; };\n"
-    "extern \"C\" __global__ __launch_bounds__(96) void f(const __grid_constant__ args a)\n"
+    "struct alignas(64) map { int word[32]; };\n"
+    "extern \"C\" __global__ __launch_bounds__(96) void f(const __grid_constant__ args a,\n"
+    "                                                   const __grid_constant__ map)\n"
     "{\n"
     "    __shared__ float all[512];\n"
     "    for (int i = threadIdx.x; i < 512; i += 96) all[i] = a.x[i];\n"
@@ -68,7 +70,9 @@ static void resources_are_read(void **state)
     assert_int_equal(cubin_read(image.image, image.image_bytes, "f", &c), QRT_OK);
     assert_int_equal(c.arch, 80);
     assert_int_equal(c.max_threads, 96);
-    assert_int_equal(c.param_bytes, 24);
+    assert_int_equal(c.param_bytes[0], 24);
+    assert_int_equal(c.param_bytes[1], 128);
+    assert_int_equal(c.param_bytes[2], 0);
     assert_int_equal(c.smem_bytes, 2048);
     assert_int_equal(c.stack_bytes, 256); /* sum[] is indexed at run time: 64 floats of memory */
     assert_true(c.regs >= 8 && c.regs <= 255);

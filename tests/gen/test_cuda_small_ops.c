@@ -26,7 +26,7 @@ static const char *const forms[] = {
     "rmsnorm.f32.%s",        "rmsnorm.%s.%s",       "rope.halves.%s.%s.h64",
     "rope.pairs.%s.%s.h128", "attention.%s.%s.h80", "attention.%s.%s.h256",
     "glu.silu.%s",           "glu.gelu.%s",         "add.%s",
-    "quantize.%s.i8",        "combine.%s.h128",
+    "combine.%s.h128",       "gather.%s",
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 
@@ -69,7 +69,7 @@ static void check_kernel(const struct pipeline_kernel *k)
     if (c.stack_bytes != 0 || (c.regs + 7) / 8 * 8 * threads > REGISTERS_SM)
         fail_msg("%s %s %s: %u bytes of stack, %u registers, %u threads", r->arch, r->template_,
                  r->tune, c.stack_bytes, c.regs, threads);
-    assert_int_equal(c.param_bytes, op_args_bytes((enum op)r->desc.op));
+    assert_int_equal(c.param_bytes[0], op_args_bytes((enum op)r->desc.op));
     assert_int_equal(r->stack_bytes, 0);
     assert_true(k->entry.part[ENTRY_PTX].bytes > 0);
 }
@@ -127,6 +127,22 @@ static void caches_of_all_types(void **state)
     assert_true(check_requests(requests, 2 * NAMES, 1) >= 2 * NAMES);
 }
 
+static void codes_of_all_forms(void **state)
+{
+    (void)state;
+    static const char *const archs[] = {"sm_75", "sm_89", "sm_120"};
+    static const char *const names[] = {
+        "quantize.f16.i8t", "quantize.f32.i8tz", "quantize.bf16.e4m3t", "quantize.f16.e4m3b",
+        "rmsnorm.f32.i8t",  "rmsnorm.f32.i8tz",  "rmsnorm.bf16.e4m3t",  "rmsnorm.f16.e4m3b",
+        "glu.silu.f16.i8t", "glu.gelu.f16.i8tz", "glu.gelu.bf16.e4m3t", "glu.silu.bf16.e4m3b",
+    };
+    enum { NAMES = sizeof names / sizeof *names, ALL = 3 * NAMES };
+    if (no_nvrtc()) skip();
+    struct request requests[ALL];
+    for (size_t i = 0; i < ALL; i++) requests[i] = make_request(names[i % NAMES], archs[i / NAMES]);
+    assert_true(check_requests(requests, ALL, 1) >= ALL);
+}
+
 static void every_tune_point(void **state)
 {
     (void)state;
@@ -137,7 +153,11 @@ static void every_tune_point(void **state)
                                         "combine.f16.h128",
                                         "glu.gelu.f16",
                                         "add.f16",
-                                        "quantize.f16.i8",
+                                        "quantize.f16.i8tz",
+                                        "quantize.bf16.e4m3b",
+                                        "rmsnorm.f32.i8tz",
+                                        "glu.gelu.f16.i8tz",
+                                        "gather.f16",
                                         "sample"};
     enum { COUNT = sizeof names / sizeof *names, ALL = 1000 };
     if (no_nvrtc()) skip();
@@ -152,7 +172,7 @@ static void out_of_reach_is_refused(void **state)
     static const struct {
         const char *name, *reason;
     } cases[] = {
-        {"rmsnorm.f32.f32", "y is f16 or bf16"},
+        {"rmsnorm.f32.f32", "y is f16, bf16 or codes"},
         {"rmsnorm.f16.bf16", "x is f32 or of the type of y"},
         {"rope.pairs.f16.f32.h64", "the cache is f16, bf16, i8 or e4m3"},
         {"rope.pairs.f32.i8.h64", "q, k and v are f16 or bf16"},
@@ -161,7 +181,8 @@ static void out_of_reach_is_refused(void **state)
         {"attention.bf16.f32.h64", "the cache is f16, bf16, i8 or e4m3"},
         {"combine.f32.h64", "y is f16 or bf16"},
         {"glu.silu.f32", "gate and up are f16 or bf16"},
-        {"quantize.f16.f16", "codes are i8"},
+        {"quantize.f16.f16", "codes are i8t"},
+        {"quantize.f16.i8", "codes are i8t"},
     };
     struct template_set *set;
     assert_int_equal(template_set_open(NULL, &set), QRT_OK);
@@ -179,9 +200,8 @@ static void out_of_reach_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(out_of_reach_is_refused),
-        cmocka_unit_test(all_types_on_all_generations),
-        cmocka_unit_test(caches_of_all_types),
+        cmocka_unit_test(out_of_reach_is_refused), cmocka_unit_test(all_types_on_all_generations),
+        cmocka_unit_test(caches_of_all_types),     cmocka_unit_test(codes_of_all_forms),
         cmocka_unit_test(every_tune_point),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,11 @@ static const struct {
 } kernels[] = {
     {"linear.w4g128.f16.f16", "sm_89", 1, 1, "gemv_w4g128_f16_sm_89.cu.txt"},
     {"linear.w4g128.f16.f16", "sm_89", 129, 1 << 30, "gemm_w4g128_f16_sm_89.cu.txt"},
-    {"linear.w4g32m.bf16.f32", "sm_75", 17, 32, "gemm_w4g32m_bf16_sm_75.cu.txt"},
+    {"linear.w4g32m.bf16.f32", "sm_75", 33, 64, "gemm_w4g32m_bf16_sm_75.cu.txt"},
+    {"linear.w4g128.f16.f16", "sm_90a", 129, 1 << 30, "gemm_sm90_w4g128_f16.cu.txt"},
+    {"linear.mxfp4.bf16.bf16", "sm_120", 1, 1, "gemv_mxfp4_bf16_sm_120.cu.txt"},
+    {"linear.w8gc.i8tz.f16", "sm_80", 129, 1 << 30, "gemm_w8gc_i8tz_sm_80.cu.txt"},
+    {"linear.e4m3g128.f32.e4m3b.bf16", "sm_89", 1, 1, "gemv_e4m3g128_e4m3b_sm_89.cu.txt"},
     {"attention.f16.f16.h64", "sm_89", 1, 1, "attention_h64_sm_89.cu.txt"},
     {"rmsnorm.f32.f16", "sm_89", 1, 1 << 30, "rmsnorm_sm_89.cu.txt"},
     {"linear.w4g128.i8.f32", "x86-64-v3", 1, 1 << 30, "linear_i8_w4g128_v3.c.txt"},

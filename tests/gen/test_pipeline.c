@@ -5,6 +5,7 @@
  * - a change of template, include or tune point is another key
  * - a kernel that needs stack gives way to the next tune point; where all do, the best is taken
  * - top: that many kernels per range, best first
+ * - parts: shares are disjoint and together all
  * - offline: a stored kernel is found, another is QRT_E_KERNEL
  * - a template that does not compile fails the call with its line; other kernels are stored
  * - rows that no template is made for are said; so are kernels with arguments of the wrong size
@@ -48,7 +49,7 @@ struct run {
     const char *templates, *store; /* store: below the test's folder */
     const char *arch;
     const char *names[4];
-    int m_hi, jobs, offline, top;
+    int m_hi, jobs, offline, top, part, parts, ungated;
 };
 
 static qrt_status make(const struct run *run, struct pipeline_result *result)
@@ -63,7 +64,10 @@ static qrt_status make(const struct run *run, struct pipeline_result *result)
                                              .store = store,
                                              .jobs = run->jobs,
                                              .offline = run->offline,
-                                             .top = run->top};
+                                             .top = run->top,
+                                             .part = run->part,
+                                             .parts = run->parts,
+                                             .ungated = run->ungated};
     if (pipeline_open(&options, &p) != QRT_OK) fail_msg("%s", qrt_message());
     const qrt_status status =
         pipeline_ensure(p, arch_find(run->arch), run->names, count, run->m_hi, result);
@@ -305,7 +309,7 @@ static void wrong_arguments_are_refused(void **state)
     struct run run = {
         .templates = file, .store = "i", .arch = "sm_80", .names = {"add.f32"}, .m_hi = 8};
     assert_int_equal(make(&run, &r), QRT_E_COMPILE);
-    assert_non_null(strstr(qrt_message(), "takes 4 bytes of arguments"));
+    assert_non_null(strstr(qrt_message(), "takes arguments of 4, 0 bytes"));
     run.names[0] = "add.f16";
     assert_int_equal(make(&run, &r), QRT_E_COMPILE);
     assert_non_null(strstr(qrt_message(), "block gives 64 threads, __launch_bounds__ 32"));
@@ -348,7 +352,8 @@ static void spilling_kernels_give_way(void **state)
                       .store = "j",
                       .arch = "sm_80",
                       .names = {"add.f32", "add.f16"},
-                      .m_hi = 8};
+                      .m_hi = 8,
+                      .ungated = 1}; /* they compute nothing */
     for (int time = 0; time < 2; time++) {
         must_make(&run, &r);
         assert_int_equal(r.count, 2);
@@ -368,9 +373,33 @@ static void spilling_kernels_give_way(void **state)
     pipeline_result_free(&r);
 }
 
+static void parts_are_shares_of_all(void **state)
+{
+    (void)state;
+    struct run run = {.store = "parts", .arch = "x86-64-v3", .names = {"add.f32"}};
+    struct pipeline_result all, share;
+    run.m_hi = 4096;
+    run.top = 8;
+    must_make(&run, &all);
+    size_t together = 0;
+    run.parts = 3;
+    for (run.part = 0; run.part < 3; run.part++) {
+        must_make(&run, &share);
+        for (size_t i = 0; i < share.count; i++)
+            for (size_t j = 0; j < all.count; j++)
+                together += memcmp(share.kernels[i].entry.key, all.kernels[j].entry.key,
+                                   ENTRY_KEY_BYTES) == 0;
+        assert_true(share.count <= all.count);
+        pipeline_result_free(&share);
+    }
+    assert_int_equal(together, all.count);
+    pipeline_result_free(&all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parts_are_shares_of_all),
         cmocka_unit_test(results_are_ordered_and_merged),
         cmocka_unit_test(second_time_is_reused),
         cmocka_unit_test(texts_decide_the_key),

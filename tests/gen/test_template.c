@@ -3,9 +3,11 @@
  * - a rendered kernel is the golden text, says where it comes from, and maps its lines back
  * - candidates: every legal tune point with its launch, best rank first; m ranges are respected
  * - a shortlist is the same without launches, which are filled in one by one; accepts looks at no rows
+ * - a tensor map that a head asks for is in the record
  * - a request that no template takes gives each template's reason
  * - symbols are C names of at most 63 characters, long ones unique by a hash
- * - any error in head or body names the template's file and line
+ * - a head may use a file of more fields beside it; these see the head's and are seen by it
+ * - any error in head, used file or body names its file and line
  * - the sandbox: no loaders, files, clocks, addresses or metatables; nothing runs for ever, grows
  *   without limit or brings the process down; no output after an error
  */
@@ -44,17 +46,25 @@ static struct request add_request(const char *name, const char *arch)
     return r;
 }
 
-/* A set of one template cuda/t.cu.in in a temporary folder. */
+/* What templates may use of other files. */
+static const char shared[] = "thrice = function(x) return 3 * x + more(1) end,\n"
+                             "broken = function() return nothing end,\n"
+                             "half = function() return 0.5 end";
+
+/* A set of one template cuda/t.cu.in, and a file it may use, in a temporary folder. */
 static qrt_status open_text(const char *text, struct template_set **set)
 {
-    char folder[] = "/tmp/qgen-test-XXXXXX", path[64];
+    char folder[] = "/tmp/qgen-test-XXXXXX", path[64], used[64];
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/cuda", folder);
     assert_int_equal(mkdir(path, 0700), 0);
     snprintf(path, sizeof path, "%s/cuda/t.cu.in", folder);
+    snprintf(used, sizeof used, "%s/cuda/shared.lua", folder);
     assert_int_equal(file_write(path, text, strlen(text)), QRT_OK);
+    assert_int_equal(file_write(used, shared, strlen(shared)), QRT_OK);
     const qrt_status status = template_set_open(folder, set);
     unlink(path);
+    unlink(used);
     path[strlen(folder) + 5] = 0;
     rmdir(path);
     rmdir(folder);
@@ -209,6 +219,26 @@ static void candidates_are_ranked(void **state)
     template_set_close(set);
 }
 
+static void a_map_is_recorded(void **state)
+{
+    (void)state;
+    char *source;
+    struct template_set *set;
+    struct candidate *c;
+    size_t count;
+    const struct request r = add_request("add.f32", "sm_89");
+    assert_true(asprintf(&source, frame,
+                         "map = function(r, p) return {rows = 8 * p.a, bytes = 64} end,", "") > 0);
+    assert_int_equal(open_text(source, &set), QRT_OK);
+    assert_int_equal(template_candidates(set, &r, &c, &count), QRT_OK);
+    assert_string_equal(c[1].record.tune, "a=2");
+    assert_int_equal(c[1].record.map.rows, 16);
+    assert_int_equal(c[1].record.map.bytes, 64);
+    free(c);
+    template_set_close(set);
+    free(source);
+}
+
 static void shortlist_is_the_same(void **state)
 {
     (void)state;
@@ -320,6 +350,8 @@ static void errors_name_the_line(void **state)
     expect_error("where = function(r, p) return q end,", "", 8, "undeclared name: q");
     expect_error("where = function(r, p) return p.x end,", "", 8, "p has no field 'x'");
     expect_error("smem = function() return 0.5 end,", "", 8, "smem: 0.5 is no whole number");
+    expect_error("map = function() return {rows = 300, bytes = 128} end,", "", 8, "map: 300 is no");
+    expect_error("map = function() return {rows = 8} end,", "", 8, "map: nil is no whole number");
     expect_error("smem = function() return 1 << 20 end,", "", 0, "smem: 1048576 bytes, sm_89 has");
     expect_error("block = function() return {32, 64} end,", "", 0, "2048 threads");
     expect_error("grid = function() return 'Q/3' end,", "", 0, "'Q' is none of");
@@ -335,6 +367,21 @@ static void errors_name_the_line(void **state)
     expect_source_error("no rule\n", "three dashes");
     expect_source_error("\x1bLua", "three dashes");
     expect_source_error("\x1bLua\n---\n", "t.cu.in:1: ");
+}
+
+static void a_head_uses_a_file(void **state)
+{
+    (void)state;
+#define USE "use = 'shared.lua', more = function(x) return x end, "
+    expect_text(USE, "${thrice(5)}", "16\n");
+    expect_text(USE "where = function(r, p) return p.a == thrice(0) end,", "${p.a}", "1\n");
+    expect_error("use = 'other.lua',", "", 1, "no file 'other.lua' beside the template");
+    expect_error("use = {},", "", 1, "use: no file");
+    expect_error("use = '../cuda/shared.lua',", "", 1, "use: no file");
+    expect_error(USE "half = 1,", "", 1, "the field 'half' of");
+    expect_error(USE, "${broken()}", 0, "/cuda/shared.lua:2: undeclared name: nothing");
+    expect_error(USE "smem = function(r, p) return half() end,", "", 8, "smem: 0.5 is no whole");
+#undef USE
 }
 
 static void sandbox_has_no_way_out(void **state)
@@ -408,9 +455,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rendering_is_golden),         cmocka_unit_test(lines_map_back),
-        cmocka_unit_test(candidates_are_ranked),       cmocka_unit_test(shortlist_is_the_same),
-        cmocka_unit_test(refusals_give_reasons),       cmocka_unit_test(long_symbols_are_hashed),
-        cmocka_unit_test(body_does_what_it_says),      cmocka_unit_test(errors_name_the_line),
+        cmocka_unit_test(candidates_are_ranked),       cmocka_unit_test(a_map_is_recorded),
+        cmocka_unit_test(shortlist_is_the_same),       cmocka_unit_test(refusals_give_reasons),
+        cmocka_unit_test(long_symbols_are_hashed),     cmocka_unit_test(body_does_what_it_says),
+        cmocka_unit_test(errors_name_the_line),        cmocka_unit_test(a_head_uses_a_file),
         cmocka_unit_test(sandbox_has_no_way_out),      cmocka_unit_test(nothing_runs_for_ever),
         cmocka_unit_test(nothing_grows_without_limit),
     };

@@ -9,6 +9,8 @@
  * PTX; PTX serves newer devices; an exact arch serves its own; the driver's words reach the message
  * - a kernel that asks for more than the device has is refused when it is loaded
  * - a launch has the record's grid, block and shared memory and the bytes of the op's struct
+ * - a kernel that wants a tensor map gets one of its x and box, and zeros when there is none to make:
+ * base or rows off 16 bytes, a driver that refuses or does not know it
  * - a product's own context is current again after every call
  * - any driver call may fail with any answer, once or for ever: a status, no leak, no other context
  *   left current; a lost device makes no further driver call
@@ -388,6 +390,81 @@ static void launch_is_as_recorded(void **state)
     assert_int_equal(fake->live, 0);
 }
 
+/* A launch of k with x and ldx as given; whether the map it got is one, or zeros. */
+static int launch_is_mapped(struct qrt_device *d, const struct kernel *k, const void *x, int ldx)
+{
+    static const unsigned char zeros[FAKE_MAP_BYTES];
+    union op_args args = linear_args();
+    args.linear.x = x;
+    args.linear.ldx = ldx;
+    args.linear.w.K = 300;
+    memset(&fake->map, 0, sizeof fake->map);
+    assert_int_equal(cuda_device.launch(d, k, &k->record.desc, &args), QRT_OK);
+    assert_memory_equal(fake->launch.argument, &args, fake->argument_bytes);
+    const int is_map = fake->launch.map[0] == 0x77;
+    if (!is_map) assert_memory_equal(fake->launch.map, zeros, sizeof zeros);
+    return is_map;
+}
+
+static void maps_describe_x(void **state)
+{
+    (void)state;
+    struct qrt_device d;
+    device_start(&d);
+    struct entry e = linear_entry("sm_89");
+    assert_int_equal(op_desc_parse("linear.w4g128.bf16.f16", &e.record.desc), QRT_OK);
+    e.record.map = (struct entry_map){.rows = 96, .bytes = 128};
+    struct kernel k = {.record = e.record};
+    assert_int_equal(cuda_device.load(&d, &e, &k), QRT_OK);
+    fake->argument_bytes = op_args_bytes(OP_LINEAR);
+    const void *x = (const void *)(uintptr_t)0x7000;
+    assert_true(launch_is_mapped(&d, &k, x, 304));
+    const struct fake_map *m = &fake->map;
+    assert_ptr_equal(m->base, x);
+    assert_memory_equal(m->size, ((unsigned long long[]){300, 17}), sizeof m->size);
+    assert_memory_equal(m->box, ((unsigned[]){64, 96}), sizeof m->box);
+    assert_memory_equal(m->step, ((unsigned[]){1, 1}), sizeof m->step);
+    assert_int_equal(m->stride_bytes, 608);
+    assert_int_equal(m->type, 1);    /* CU_TENSOR_MAP_DATA_TYPE_UINT16 */
+    assert_int_equal(m->swizzle, 3); /* CU_TENSOR_MAP_SWIZZLE_128B */
+    assert_int_equal(m->fill, 0);
+
+    assert_int_equal(op_desc_parse("linear.w8gc.i8t.f16", &k.record.desc), QRT_OK);
+    k.record.map.bytes = 64;
+    assert_true(launch_is_mapped(&d, &k, x, 320));
+    assert_memory_equal(m->size, ((unsigned long long[]){320, 17}), sizeof m->size);
+    assert_memory_equal(m->box, ((unsigned[]){64, 96}), sizeof m->box);
+    assert_int_equal(m->stride_bytes, 320);
+    assert_int_equal(m->type, 0);    /* CU_TENSOR_MAP_DATA_TYPE_UINT8 */
+    assert_int_equal(m->swizzle, 2); /* CU_TENSOR_MAP_SWIZZLE_64B */
+    cuda_device.unload(&d, &k);
+    device_end(&d);
+}
+
+static void no_map_is_zeros(void **state)
+{
+    (void)state;
+    struct qrt_device d;
+    device_start(&d);
+    struct entry e = linear_entry("sm_89");
+    assert_int_equal(op_desc_parse("linear.w4g128.f16.f16", &e.record.desc), QRT_OK);
+    e.record.map = (struct entry_map){.rows = 8, .bytes = 128};
+    struct kernel k = {.record = e.record};
+    assert_int_equal(cuda_device.load(&d, &e, &k), QRT_OK);
+    fake->argument_bytes = op_args_bytes(OP_LINEAR);
+    const char *x = (const char *)(uintptr_t)0x7000;
+    assert_true(launch_is_mapped(&d, &k, x, 304));
+    assert_false(launch_is_mapped(&d, &k, x + 8, 304));
+    assert_false(launch_is_mapped(&d, &k, x, 300));
+    fake->refuse_map = 801;
+    assert_false(launch_is_mapped(&d, &k, x, 304));
+    fake->refuse_map = 0;
+    ((struct cuda *)d.impl)->api.map_encode = NULL; /* a driver before 12.0 */
+    assert_false(launch_is_mapped(&d, &k, x, 304));
+    cuda_device.unload(&d, &k);
+    device_end(&d);
+}
+
 /* Everything a run does; stops at the first error. */
 static qrt_status use_all(struct qrt_device *d, struct kernel *k, void **memory,
                           const void **placed)
@@ -524,6 +601,8 @@ int main(void)
         TEST(wrong_symbol_is_told),
         TEST(too_much_is_refused_at_load),
         TEST(launch_is_as_recorded),
+        TEST(maps_describe_x),
+        TEST(no_map_is_zeros),
         TEST(any_call_may_fail),
         TEST(a_lost_device_says_so),
         TEST(endless_work_loses_the_device),

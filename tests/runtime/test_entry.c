@@ -72,6 +72,7 @@ static struct entry sample_entry(void)
     e.record.m_lo = 1, e.record.m_hi = 64, e.record.split = 1;
     for (int i = 0; i < 3; i++) e.record.grid[i].div = 1, e.record.block[i] = 1;
     e.record.block[0] = 128;
+    e.record.map = (struct entry_map){64, 128};
     e.part[ENTRY_IMAGE].data = "cubin";
     e.part[ENTRY_IMAGE].bytes = 5;
     e.part[ENTRY_PTX].data = ".version 9.0";
@@ -148,6 +149,11 @@ static void lies_are_refused(void **state)
     REFUSED(e.record.block[1] = 0);
     REFUSED(e.record.m_hi = 0);
     REFUSED(e.record.smem_bytes = 1u << 30);
+    REFUSED(e.record.map.rows = 0);
+    REFUSED(e.record.map.rows = 257);
+    REFUSED(e.record.map.bytes = 96);
+    REFUSED(assert_int_equal(op_desc_parse("add.f16", &e.record.desc), QRT_OK));
+    REFUSED(assert_int_equal(op_desc_parse("linear.w4g128.f32.f32", &e.record.desc), QRT_OK));
     REFUSED(strcpy(e.record.arch, "sm_70"));
     REFUSED(strcpy(e.record.symbol, "../x"));
     REFUSED(e.record.symbol[0] = 0);

@@ -5,6 +5,8 @@
  * - the positions are the ones drawn in layout.h (hand-computed samples)
  * - dense values come back, and no two share an element
  * - a dequantized row follows the value rules of scheme.h
+ * - so does one of looked-up codes or e4m3, under byte scales and the one f32 of a matrix
+ * - sections have the sizes of the drawing
  * - sizes that overflow or have no layout are refused
  */
 #include "layout.h"
@@ -174,6 +176,61 @@ static void row_follows_value_rules(void **state)
     for (int k = 0; k < K; k++) assert_true(row[k] == 0.5f * (float)(k % 16) - (float)(k / 16));
 }
 
+/* Row 1 of a matrix: codes 0..15, scales in groups of 16. */
+static void row_of_looked_up_codes(void **state)
+{
+    (void)state;
+    enum { K = 32 };
+    static const float e2m1[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+    uint8_t q[K], codes[16 * 64] = {0}, scales[16 * 2] = {0};
+    float row[K];
+    const float matrix[4] = {0.25f};
+    for (int k = 0; k < K; k++) q[k] = (uint8_t)(k % 16);
+    struct scheme s = {CODE_E2M1, 4, SCALE_E4M3, ZERO_NONE, 16};
+    layout_put_codes(FAMILY_MMA, &s, K, codes, 1, 0, K, q);
+    scales[layout_scale_index(2, 1, 0)] = 0x38; /* 1 */
+    scales[layout_scale_index(2, 1, 1)] = 0x44; /* 3 */
+    struct qk_weight w = {
+        .codes = codes, .scales = scales, .supers = matrix, .N = 2, .K = K, .G = 2};
+    layout_dequant_row(FAMILY_MMA, &s, &w, 1, row);
+    for (int k = 0; k < K; k++) assert_true(row[k] == (k < 16 ? 0.25f : 0.75f) * e2m1[k % 16]);
+    s = (struct scheme){CODE_IQ4, 4, SCALE_E8M0, ZERO_NONE, 16};
+    scales[layout_scale_index(2, 1, 0)] = 128; /* 2 */
+    scales[layout_scale_index(2, 1, 1)] = 120; /* 2^-7 */
+    layout_dequant_row(FAMILY_MMA, &s, &w, 1, row);
+    assert_true(row[0] == -254 && row[15] == 226 && row[16] == -127 / 128.0f &&
+                row[24] == 1 / 128.0f);
+    const float wide[16 * 2] = {[1] = 0.5f, [17] = 2};
+    s = (struct scheme){CODE_E4M3, 8, SCALE_F32, ZERO_NONE, 16};
+    w.scales = wide;
+    memset(codes, 0, sizeof codes);
+    for (int k = 0; k < K; k++) q[k] = k % 2 ? 0xc4 : 0x38; /* -3, 1 */
+    layout_put_codes(FAMILY_X86, &s, K, codes, 1, 0, K, q);
+    layout_dequant_row(FAMILY_X86, &s, &w, 1, row);
+    for (int k = 0; k < K; k++)
+        assert_true(row[k] == (k < 16 ? 0.5f : 2.0f) * (k % 2 ? -3.0f : 1.0f));
+}
+
+static void sections_have_their_sizes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        size_t bytes[SECTION_COUNT]; /* of 17 x 100, mma: 32 rows, 128 columns of codes */
+    } rows[] = {
+        {"w4g32z", {2048, 32 * 4 * 2, 32 * 4, 0}}, {"nf4g64", {2048, 32 * 2 * 2, 0, 0}},
+        {"mxfp4", {2048, 32 * 4, 0, 0}},           {"nvfp4", {2048, 32 * 7, 0, 16}},
+        {"e4m3gc.f32", {4096, 32 * 4, 0, 0}},      {"w4g32m.f32", {2048, 512, 512, 0}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct scheme s;
+        size_t bytes[SECTION_COUNT];
+        assert_int_equal(scheme_parse(rows[i].name, &s), QRT_OK);
+        assert_int_equal(layout_bytes(FAMILY_MMA, &s, 17, 100, bytes), QRT_OK);
+        assert_memory_equal(bytes, rows[i].bytes, sizeof bytes);
+    }
+}
+
 static void bad_sizes_are_refused(void **state)
 {
     (void)state;
@@ -192,9 +249,10 @@ static void bad_sizes_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(codes_come_back),         cmocka_unit_test(every_code_owns_its_bits),
-        cmocka_unit_test(positions_are_as_drawn),  cmocka_unit_test(dense_comes_back),
-        cmocka_unit_test(row_follows_value_rules), cmocka_unit_test(bad_sizes_are_refused),
+        cmocka_unit_test(codes_come_back),           cmocka_unit_test(every_code_owns_its_bits),
+        cmocka_unit_test(positions_are_as_drawn),    cmocka_unit_test(dense_comes_back),
+        cmocka_unit_test(row_follows_value_rules),   cmocka_unit_test(row_of_looked_up_codes),
+        cmocka_unit_test(sections_have_their_sizes), cmocka_unit_test(bad_sizes_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

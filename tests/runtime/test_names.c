@@ -34,13 +34,40 @@ static void scheme_names_round_trip(void **state)
     assert_true(tried > 1000);
 }
 
+/* Names of looked-up codes and floats, and what they stand for. */
+static void words_are_schemes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *full;
+        struct scheme s;
+    } rows[] = {
+        {"nf4g64", "nf4g64", {CODE_NF4, 4, SCALE_F16, ZERO_NONE, 64}},
+        {"iq4g32.f32", "iq4g32.f32", {CODE_IQ4, 4, SCALE_F32, ZERO_NONE, 32}},
+        {"mxfp4", "e2m1g32.e8m0", {CODE_E2M1, 4, SCALE_E8M0, ZERO_NONE, 32}},
+        {"nvfp4", "e2m1g16.e4m3", {CODE_E2M1, 4, SCALE_E4M3, ZERO_NONE, 16}},
+        {"e4m3gc.f32", "e4m3gc.f32", {CODE_E4M3, 8, SCALE_F32, ZERO_NONE, GROUP_ROW}},
+        {"w4g32z.e8m0", "w4g32z.e8m0", {CODE_INT, 4, SCALE_E8M0, ZERO_INT, 32}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct scheme s;
+        char name[SCHEME_NAME_BYTES];
+        assert_int_equal(scheme_parse(rows[i].name, &s), QRT_OK);
+        assert_true(scheme_equal(&s, &rows[i].s));
+        scheme_name(&s, name);
+        assert_string_equal(name, rows[i].full);
+    }
+}
+
 static void bad_schemes_are_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"",         "w",      "w4",      "w9g128",     "w1g32",
-                                      "w4g7",     "w4g0",   "w4g128x", "w4g128zz",   "w4gcz.k",
-                                      "w4g48.k",  "f8",     "w4g-1",   "w4g128.f64", "W4g128",
-                                      "w300g128", "w4g128 "};
+    static const char *const bad[] = {
+        "",         "w",           "w4",          "w9g128",     "w1g32",
+        "w4g7",     "w4g0",        "w4g128x",     "w4g128zz",   "w4gcz.k",
+        "w4g48.k",  "f8",          "w4g-1",       "w4g128.f64", "W4g128",
+        "w300g128", "w4g128 ",     "nf4g64z",     "iq4g32m",    "e2m1g32.k",
+        "e4m3g7",   "w4g32m.e8m0", "w4g16m.e4m3", "mxfp4g32",   "e4m3"};
     struct scheme s;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(scheme_parse(bad[i], &s), QRT_E_SCHEME);
@@ -63,6 +90,19 @@ static void request_names_round_trip(void **state)
         "glu.gelu.f32",
         "add.f16",
         "sample",
+        "gather.bf16",
+        "combine.f16.h128",
+        "linear.nf4g64.f16.f16",
+        "linear.e2m1g16.e4m3.bf16.bf16",
+        "linear.w8gc.i8t.f16",
+        "linear.w4g128z.i8tz.bf16",
+        "linear.e4m3g128.f32.e4m3b.bf16",
+        "quantize.f16.i8tz",
+        "quantize.bf16.e4m3b",
+        "rmsnorm.f32.i8t",
+        "glu.silu.f16.e4m3t",
+        "rope.halves.f16.i8.h64",
+        "attention.bf16.e4m3.h128",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct op_desc d;
@@ -86,7 +126,15 @@ static void bad_requests_are_refused(void **state)
                                       "rope.pairs.f16.f16",
                                       "add.f64",
                                       "attention.f16.f16.128",
-                                      "linear.w4g128.f16.f16.f16"};
+                                      "linear.w4g128.f16.f16.f16",
+                                      "quantize.f16.i8b",
+                                      "quantize.f16.e4m3tz",
+                                      "quantize.f16.e4m3",
+                                      "quantize.i8t.f16",
+                                      "linear.w8gc.f16t.f16",
+                                      "add.i8t",
+                                      "combine.f16",
+                                      "gather"};
     struct op_desc d;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(op_desc_parse(bad[i], &d), QRT_E_ARGUMENT);
@@ -143,13 +191,10 @@ static void arch_rule(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(scheme_names_round_trip),
-        cmocka_unit_test(bad_schemes_are_refused),
-        cmocka_unit_test(request_names_round_trip),
-        cmocka_unit_test(bad_requests_are_refused),
-        cmocka_unit_test(halves_convert_exactly),
-        cmocka_unit_test(rounding_is_to_nearest_even),
-        cmocka_unit_test(arch_rule),
+        cmocka_unit_test(scheme_names_round_trip),     cmocka_unit_test(words_are_schemes),
+        cmocka_unit_test(bad_schemes_are_refused),     cmocka_unit_test(request_names_round_trip),
+        cmocka_unit_test(bad_requests_are_refused),    cmocka_unit_test(halves_convert_exactly),
+        cmocka_unit_test(rounding_is_to_nearest_even), cmocka_unit_test(arch_rule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

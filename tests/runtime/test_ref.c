@@ -10,6 +10,8 @@
  * - rmsnorm divides by the root of the mean square, per head, in place too
  * - rope turns pairs and halves by the angle of their position, copies the rest, fills the cache
  * - attention weighs by exp of the scores, over the window, by kv head
+ * - a split attention leaves parts of equal runs of positions, empty ones too; combine joins them
+ * - gather takes columns by index, and gives zeros for an index that is none
  * - glu knows SiLU and GELU by tanh, and survives large inputs
  * - add adds to the residual
  * - sample: arg max with ties to the first; draws follow softmax; min_p cuts; NaN never wins
@@ -316,6 +318,74 @@ static void attention_weighs(void **state)
     assert_near(y[1][0], (5.0 * 4 + 6.0 * 5) / 11, 1e-5);
 }
 
+/* As above, over positions 0 .. 4 cut in four: runs of two, the last one empty. */
+static void attention_leaves_parts(void **state)
+{
+    (void)state;
+    float q[HEADS * HEAD] = {0}, y[HEADS * HEAD];
+    float k_cache[KV][CONTEXT][HEAD] = {{{0}}}, v_cache[KV][CONTEXT][HEAD];
+    float part[4][HEADS][HEAD], top[4][HEADS], sum[4][HEADS];
+    const int position = 4;
+    for (int h = 0; h < HEADS; h++) q[h * HEAD] = 2;
+    for (int h = 0; h < KV; h++)
+        for (int p = 0; p < CONTEXT; p++) {
+            k_cache[h][p][0] = logf((float)(p + 1));
+            for (int i = 0; i < HEAD; i++) v_cache[h][p][i] = (float)(100 * h + p);
+        }
+    union op_args args = {.attention = {.q = q,
+                                        .k_cache = k_cache,
+                                        .v_cache = v_cache,
+                                        .part = part[0][0],
+                                        .part_top = top[0],
+                                        .part_sum = sum[0],
+                                        .position = &position,
+                                        .ldq = HEADS * HEAD,
+                                        .scale = 0.5f,
+                                        .M = 1,
+                                        .heads = HEADS,
+                                        .kv_heads = KV,
+                                        .head = HEAD,
+                                        .context = CONTEXT,
+                                        .split = 4}};
+    launch("attention.f32.f32.h6", &args);
+    for (int s = 0; s < 3; s++) { /* positions 2 s and 2 s + 1; of the third run one is there */
+        const int last = s < 2 ? 2 * s + 1 : 4;
+        double weights = 0, values = 0;
+        for (int p = 2 * s; p <= last; p++)
+            weights += (p + 1.0) / (last + 1), values += (p + 1.0) / (last + 1) * p;
+        assert_near(top[s][1], log2(last + 1), 1e-6);
+        assert_near(sum[s][1], weights, 1e-6);
+        assert_near(part[s][1][3], values, 1e-5);
+        assert_near(part[s][2][0], values + 100 * weights, 1e-4);
+    }
+    assert_true(isinf(top[3][0]) && top[3][0] < 0 && sum[3][0] == 0 && part[3][0][0] == 0);
+    args = (union op_args){.combine = {.part = part[0][0],
+                                       .part_top = top[0],
+                                       .part_sum = sum[0],
+                                       .y = y,
+                                       .ldy = HEADS * HEAD,
+                                       .M = 1,
+                                       .heads = HEADS,
+                                       .head = HEAD,
+                                       .split = 4}};
+    launch("combine.f32.h6", &args);
+    for (int h = 0; h < HEADS; h++) /* (1 * 0 + 2 * 1 + 3 * 2 + 4 * 3 + 5 * 4) / 15 */
+        assert_near(y[h * HEAD + 5], 100 * (h / 2) + 40 / 15.0, 1e-4);
+}
+
+static void gather_takes_columns(void **state)
+{
+    (void)state;
+    const uint16_t x[2][5] = {{1, 2, 3, 4, 0}, {11, 12, 13, 14, 0}}; /* any bits: all are kept */
+    uint16_t y[2][4] = {{0}};
+    const int index[] = {3, -1, 0, 4};
+    const union op_args args = {
+        .gather = {.x = x, .index = index, .y = y, .ldx = 5, .ldy = 4, .M = 2, .K = 4}};
+    launch("gather.f16", &args);
+    static const uint16_t expected[2][4] = {{4, 0, 1, 0}, {14, 0, 11, 0}};
+    assert_memory_equal(y, expected, sizeof y);
+}
+
 static void glu_gates(void **state)
 {
     (void)state;
@@ -394,6 +464,8 @@ int main(void)
         cmocka_unit_test(rmsnorm_divides),
         cmocka_unit_test(rope_turns),
         cmocka_unit_test(attention_weighs),
+        cmocka_unit_test(attention_leaves_parts),
+        cmocka_unit_test(gather_takes_columns),
         cmocka_unit_test(glu_gates),
         cmocka_unit_test(add_adds),
         cmocka_unit_test(sample_draws),
