@@ -13,7 +13,7 @@
  *            (1024 + 2^o q) 2^-o - (1024 2^-o + z), where 2^o q is a code left at bit o of its
  *            half, so that half of the 4-bit codes need no shift
  *     bf16   (128 + q) - (128 + z); 8-bit codes go through f32, bf16 has 8 bits of precision
- * 8-bit floats become the same numbers of 16 bits: sign, exponent and mantissa are moved into place.
+ * 8-bit floats become the same numbers of 16 bits: sign, exponent, mantissa are moved into place.
  * This divides all of them, denormals too, by 2 to the difference of the biases, and one
  * multiplication puts it right.  0x7f and 0xff, NaN that no quantizer writes, count as +-480; not
  * from sm_89 on, which converts to f16 itself (2 slots for two codes instead of 5).
