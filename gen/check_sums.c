@@ -5,9 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FAMILY_INT8 = OP_COUNT, FAMILY_FP8 };
-
-static int family_of(const struct op_desc *d)
+int check_family(const struct op_desc *d)
 {
     if (d->op != OP_LINEAR) return d->op;
     return d->act == ELEM_I8 ? FAMILY_INT8 : d->act == ELEM_E4M3 ? FAMILY_FP8 : OP_LINEAR;
@@ -41,7 +39,7 @@ static double larger(double a, double b) { return a > b ? a : b; }
 void check_sums_add(struct check_sums *s, const struct entry *e, int cases, int failed,
                     const struct vgpu_counts *counts)
 {
-    struct check_sum *sum = &s->family[family_of(&e->record.desc)];
+    struct check_sum *sum = &s->family[check_family(&e->record.desc)];
     sum->kernels++;
     sum->cases += cases;
     sum->failed += failed;

@@ -10,7 +10,9 @@
 #include "entry.h"
 #include "vgpu/vgpu.h"
 
-enum { CHECK_SUMS_FAMILIES = OP_COUNT + 2 };
+/* An op is a family, but linears are three. */
+enum { FAMILY_INT8 = OP_COUNT, FAMILY_FP8, CHECK_SUMS_FAMILIES };
+int check_family(const struct op_desc *d); /* OP_LINEAR: activations of 16 bits */
 
 struct check_sums {
     struct check_sum {

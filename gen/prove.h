@@ -5,7 +5,8 @@
  *   virtual_decodes()  every instruction of its PTX is one that the virtual GPU executes
  *   check_entry()      right results on the grid of shapes, and nothing that the virtual GPU finds:
  *                      bounds, races, uninitialised reads, missing fences ...
- *   budgets            wavefronts of shared memory and sectors of global memory stay near their ideal
+ *   budgets            sectors of global and wavefronts of shared memory stay near what the same
+ *                      bytes need, over all cases of the kernel
  */
 #ifndef QGEN_PROVE_H
 #define QGEN_PROVE_H

@@ -39,8 +39,8 @@ struct qk_weight {
  * packed for 16-bit ones (layout.h, mma), so each 16 columns are stored in the order in which a lane
  * needs them:     code of column  k = 16 i + 8 h + 2 t + j   (h, j in 0..1, t in 0..3)
  *                 lies at         16 i + 4 t + 2 h + j
- * (qk_code_index).  Rows are a multiple of 64 codes long; codes of columns K.. are such that they
- * count as 0: 0, or the row's zero point.
+ * (qk_code_index).  Rows start at a multiple of 16 bytes and are a multiple of 64 codes long; codes of
+ * columns K.. are such that they count as 0: 0, or the row's zero point.
  * Dynamic: scale = largest |x| / 127 (i8), / 448 (e4m3); tz: scale = (max - min) / 255 with min <= 0
  * <= max, zero = round(-128 - min / scale) clamped.  A row (block) of zeros has scale 0, codes 0 and
  * zero point 0.  code = x / scale + zero rounded to nearest even and clamped to -127..127 (t),

@@ -13,15 +13,17 @@
  *            (1024 + 2^o q) 2^-o - (1024 2^-o + z), where 2^o q is a code left at bit o of its
  *            half, so that half of the 4-bit codes need no shift
  *     bf16   (128 + q) - (128 + z); 8-bit codes go through f32, bf16 has 8 bits of precision
- * 8-bit floats become the same numbers of 16 bits: sign, exponent and mantissa are moved into place.
+ * 8-bit floats become the same numbers of 16 bits: sign, exponent, mantissa are moved into place.
  * This divides all of them, denormals too, by 2 to the difference of the biases, and one
  * multiplication puts it right.  0x7f and 0xff, NaN that no quantizer writes, count as +-480; not
  * from sm_89 on, which converts to f16 itself (2 slots for two codes instead of 5).
  * Codes that are looked up become the nearest 16-bit number (of IQ4 and E2M1: the number) by byte
  * permutations, which look four codes up in eight bytes: lower and upper half of the table, and
  * one more to choose between them, for the lower bytes of four numbers and for the upper ones.
- * 13 slots more than an integer's 9 for the four pairs of a step; shuffles or a table in shared
- * memory would cost a slot and a conflict for every code.
+ * The four pairs of a step take 22 slots and 8 moves, as an instruction has room for one constant
+ * (E2M1 in f16, whose lower bytes are 0: 16 and 4); integers take 9.  Keeping the table in
+ * registers was tried: the assembler knows it for constant.  Shuffles or a table in shared memory
+ * would cost a slot, or a bank conflict, for every code.
  * Scales meet the f32 sums of their group, not the codes: nothing is rounded before the output.
  * A float minimum m adds m * (sum of the group's activations), which one more mma with a matrix of
  * ones gives.  Multiplying codes by scales in 16 bits would save the second set of accumulators and

@@ -2,7 +2,10 @@
  * of gen/check.h do not go; on the virtual GPU
  *
  * - x the identity gives W: every code under any finite scale, denormal ones and the largest
- *   included, has exactly the value of layout_dequant_row(); in gemv and gemm
+ *   included, has exactly the value of layout_dequant_row(); in gemv and gemm; beside activations of
+ *   16 bits, int8 and e4m3
+ * - integer sums of whole rows hold the largest products of 131071 columns, of either sign, and zero
+ *   points of activations take off what they put in
  * - embed gives these rows too, and NaN where a code or scale is NaN
  * - an f16 output beyond +-65504 is +-65504, infinite sums too, and NaN is NaN; the reduce op's too;
  *   bf16 outputs are not clamped
@@ -204,6 +207,24 @@ static void expect_row(const struct loaded *l, const struct matrix *m, int n, co
 
 /* ---- tests ---- */
 
+/* x[m, k] = (m == k), of as many rows as columns; coded: under a scale of 1. */
+static void put_identity(struct loaded *l, struct qk_linear *a)
+{
+    static const float one[(K_TWO_LEVEL + 127) / 128] = {1, 1};
+    const enum elem_type type = (enum elem_type)l->desc.act;
+    const int coded = l->desc.quant != QUANT_NONE, rows = a->w.K;
+    const int ld = coded ? (rows + 63) / 64 * 64 : rows;
+    const size_t bytes = (size_t)rows * (size_t)ld * elem_bytes(type);
+    void *x = calloc(1, bytes);
+    for (int k = 0; k < rows; k++)
+        elem_set(type, x, (int64_t)k * ld + (coded ? qk_code_index(k) : k), 1);
+    a->x = to_device(l, x, bytes);
+    if (coded) a->x_scale = to_device(l, one, sizeof one); /* lds 0: all rows' */
+    a->ldx = ld;
+    a->M = rows;
+    free(x);
+}
+
 static void check_identity(const char *request, const char *arch, const char *template, int lo,
                            int hi)
 {
@@ -211,23 +232,14 @@ static void check_identity(const char *request, const char *arch, const char *te
     struct matrix m;
     load(&l, request, arch, template, lo, hi);
     make_matrix(&l, 0, &m);
-    const int rows = m.host.K;
-    uint16_t *x = calloc((size_t)rows * (size_t)rows, sizeof *x);
-    float *y = calloc((size_t)rows * N, sizeof *y);
-    for (int k = 0; k < rows; k++) elem_set(l.desc.act, x, (int64_t)k * rows + k, 1);
-    void *device_y = to_device(&l, NULL, (size_t)rows * N * sizeof *y);
-    const union op_args args = {
-        .linear = {.w = m.device,
-                   .x = to_device(&l, x, (size_t)rows * (size_t)rows * sizeof *x),
-                   .y = device_y,
-                   .ldx = rows,
-                   .ldy = N,
-                   .M = rows,
-                   .split = 1}};
-    run(&l, &args, device_y, y, (size_t)rows * N * sizeof *y);
+    const size_t bytes = (size_t)m.host.K * N * sizeof(float);
+    float *y = malloc(bytes);
+    void *device_y = to_device(&l, NULL, bytes);
+    union op_args args = {.linear = {.w = m.device, .y = device_y, .ldy = N, .split = 1}};
+    put_identity(&l, &args.linear);
+    run(&l, &args, device_y, y, bytes);
     for (int n = 0; n < N; n++) expect_row(&l, &m, n, y + n, N);
     free_matrix(&m);
-    free(x);
     free(y);
 }
 
@@ -238,19 +250,130 @@ static void identity_gives_the_weights(void **state)
     static const struct {
         const char *request, *arch;
     } cases[] = {
-        {"linear.w4g128.f16.f32", "sm_80"},       {"linear.w8g32z.bf16.bf16.f32", "sm_80"},
-        {"linear.w3g64m.f16.f32", "sm_75"},       {"linear.w6g16.k.f16.f32", "sm_80"},
-        {"linear.w5g48z.f32.bf16.f32", "sm_120"}, {"linear.w2g80.f16.f32", "sm_100"},
-        {"linear.iq4g32.f16.f32", "sm_75"},       {"linear.iq4g112.bf16.bf16.f32", "sm_90a"},
-        {"linear.mxfp4.f16.f32", "sm_120"},       {"linear.mxfp4.bf16.f32", "sm_80"},
-        {"linear.nvfp4.f16.f32", "sm_86"},        {"linear.nvfp4.bf16.f32", "sm_120"},
-        {"linear.e4m3g32.f16.f32", "sm_75"},      {"linear.e4m3gc.f32.f16.f32", "sm_89"},
-        {"linear.e4m3g64.bf16.f32", "sm_120"},    {"linear.e4m3g16.e4m3.bf16.f32", "sm_75"},
+        {"linear.w4g128.f16.f32", "sm_80"},
+        {"linear.w8g32z.bf16.bf16.f32", "sm_80"},
+        {"linear.w3g64m.f16.f32", "sm_75"},
+        {"linear.w6g16.k.f16.f32", "sm_80"},
+        {"linear.w5g48z.f32.bf16.f32", "sm_120"},
+        {"linear.w2g80.f16.f32", "sm_100"},
+        {"linear.iq4g32.f16.f32", "sm_75"},
+        {"linear.iq4g112.bf16.bf16.f32", "sm_90a"},
+        {"linear.mxfp4.f16.f32", "sm_120"},
+        {"linear.mxfp4.bf16.f32", "sm_80"},
+        {"linear.nvfp4.f16.f32", "sm_86"},
+        {"linear.nvfp4.bf16.f32", "sm_120"},
+        {"linear.e4m3g32.f16.f32", "sm_75"},
+        {"linear.e4m3gc.f32.f16.f32", "sm_89"},
+        {"linear.e4m3g64.bf16.f32", "sm_120"},
+        {"linear.e4m3g16.e4m3.bf16.f32", "sm_75"},
+        {"linear.w8gc.f32.i8t.f32", "sm_80"},
+        {"linear.w4g128.bf16.i8t.f32", "sm_75"},
+        {"linear.w2gc.i8t.f32", "sm_75"},
+        {"linear.w3g64m.i8t.f32", "sm_120"},
+        {"linear.w5g48z.f32.i8t.f32", "sm_86"},
+        {"linear.w8g32z.i8t.f32", "sm_100"},
+        {"linear.w6g16.k.i8t.f32", "sm_80"},
+        {"linear.w7gcz.f32.i8t.f32", "sm_120"},
+        {"linear.mxfp4.i8t.f32", "sm_120"},
+        {"linear.nvfp4.i8t.f32", "sm_75"},
+        {"linear.iq4g32.i8t.f32", "sm_100"},
+        {"linear.e4m3gc.f32.e4m3t.f32", "sm_89"},
+        {"linear.e4m3g128.f32.e4m3b.f32", "sm_120"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         check_identity(cases[i].request, cases[i].arch, "cuda/gemv", 17, 32);
         check_identity(cases[i].request, cases[i].arch, "cuda/gemm", 129, 256);
     }
+}
+
+/* Rows of x of one code and zero point: where both are extreme, sums are the largest there are. */
+static const struct {
+    int code, zero;
+} long_rows[] = {{127, 127}, {-127, -128}, {-127, 127}, {127, -128}, {-128, 127}, {0, -5}};
+enum { LONG_ROWS = sizeof long_rows / sizeof *long_rows, LONG_K = 131071, LONG_LD = 131072 };
+
+/* Without zero points codes end at -127. */
+static int long_code(const struct loaded *l, int m)
+{
+    const int code = long_rows[m].code;
+    return l->desc.quant != QUANT_TOKEN_ZERO && code == -128 ? -127 : code;
+}
+
+/* Codes of weights of -128 (row 0) and 127 (row 1). */
+static const void *put_long_weights(struct loaded *l)
+{
+    const size_t bytes = (size_t)LONG_LD * LAYOUT_ROWS;
+    uint8_t *codes = calloc(1, bytes), *q = malloc(LONG_K);
+    for (int n = 0; n < 2; n++) {
+        memset(q, n == 0 ? 0 : 255, LONG_K);
+        layout_put_codes(FAMILY_MMA, &l->desc.weight, LONG_K, codes, n, 0, LONG_K, q);
+    }
+    const void *address = to_device(l, codes, bytes);
+    free(codes);
+    free(q);
+    return address;
+}
+
+static void put_long_rows(struct loaded *l, struct qk_linear *a)
+{
+    const int has_zero = l->desc.quant == QUANT_TOKEN_ZERO;
+    int8_t *x = malloc((size_t)LONG_ROWS * LONG_LD);
+    float scale[LONG_ROWS];
+    int zero[LONG_ROWS];
+    for (int m = 0; m < LONG_ROWS; m++) {
+        int8_t *row = x + (size_t)m * LONG_LD;
+        scale[m] = 1;
+        zero[m] = long_rows[m].zero;
+        memset(row, long_code(l, m), LONG_LD);
+        row[qk_code_index(LONG_K)] = (int8_t)(has_zero ? zero[m] : 0);
+    }
+    a->x = to_device(l, x, (size_t)LONG_ROWS * LONG_LD);
+    a->x_scale = to_device(l, scale, sizeof scale);
+    if (has_zero) a->x_zero = to_device(l, zero, sizeof zero);
+    a->ldx = LONG_LD;
+    a->lds = 1;
+    a->M = LONG_ROWS;
+    free(x);
+}
+
+/* An overflow is off by 2^32; the sums of codes and of their zero points are rounded once each. */
+static void check_long_rows(const char *request, const char *arch, const char *template, int lo,
+                            int hi)
+{
+    struct loaded l;
+    float scale[LAYOUT_ROWS], y[LONG_ROWS * 2];
+    load(&l, request, arch, template, lo, hi);
+    for (int n = 0; n < LAYOUT_ROWS; n++) scale[n] = 1;
+    void *device_y = to_device(&l, NULL, sizeof y);
+    union op_args args = {.linear = {.w = {.codes = put_long_weights(&l),
+                                           .scales = to_device(&l, scale, sizeof scale),
+                                           .N = 2,
+                                           .K = LONG_K,
+                                           .G = 1,
+                                           .family = FAMILY_MMA},
+                                     .y = device_y,
+                                     .ldy = 2,
+                                     .split = 1}};
+    put_long_rows(&l, &args.linear);
+    run(&l, &args, device_y, y, sizeof y);
+    for (int i = 0; i < LONG_ROWS * 2; i++) {
+        const int code = long_code(&l, i / 2), weight = i % 2 ? 127 : -128;
+        const int zero = l.desc.quant == QUANT_TOKEN_ZERO ? long_rows[i / 2].zero : 0;
+        const double want = (double)LONG_K * (code - zero) * weight;
+        if (fabs(y[i] - want) > 0x1p31 * 0x1p-22)
+            fail_msg("%s: codes %d, weights %d: %.9g, not %.9g", l.kernel.record.symbol, code,
+                     weight, (double)y[i], want);
+    }
+}
+
+static void long_rows_do_not_overflow(void **state)
+{
+    (void)state;
+    if (!nvrtc) skip();
+    check_long_rows("linear.w8gc.f32.i8t.f32", "sm_80", "cuda/gemv", 2, 8);
+    check_long_rows("linear.w8gc.f32.i8t.f32", "sm_75", "cuda/gemm", 33, 64);
+    check_long_rows("linear.w8gc.f32.i8tz.f32", "sm_120", "cuda/gemv", 2, 8);
+    check_long_rows("linear.w8gc.f32.i8tz.f32", "sm_80", "cuda/gemm", 33, 64);
 }
 
 static void check_embed(const char *request, const char *arch)
@@ -373,9 +496,8 @@ static void reduced_outputs_are_clamped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(identity_gives_the_weights),
-        cmocka_unit_test(embed_gives_every_bit),
-        cmocka_unit_test(outputs_are_clamped),
+        cmocka_unit_test(identity_gives_the_weights),  cmocka_unit_test(long_rows_do_not_overflow),
+        cmocka_unit_test(embed_gives_every_bit),       cmocka_unit_test(outputs_are_clamped),
         cmocka_unit_test(reduced_outputs_are_clamped),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
