@@ -6,7 +6,7 @@
 
 enum {
     TURN_STEPS = 4096,        /* instructions of a warp's turn */
-    BLOCK_STEPS = 1 << 28,    /* of a block, before it counts as endless */
+    BLOCK_STEPS = 1 << 26,    /* of a block, before it counts as endless */
 };
 
 void interpret_turn(struct warp *w);
