@@ -4,7 +4,7 @@
  *
  * Runs real kernels through the driver's interface, as the CUDA device does, with checks off and on.
  * Each figure is the best of some runs in the processor time of the process: other load moves it
- * less than the clock on the wall.  Instructions by class come from the virtual GPU's own counts.
+ * less than the clock on the wall.  Shares by class come from the virtual GPU's own counts.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@
 
 #define LIBRARY BINARY_DIR "/libqgen_vgpu.so"
 
-enum { RUNS = 3 };
+enum { RUNS = 3, TIMED_RUNS = 5 };
 
 static const struct subject {
     const char *name, *request, *arch;
@@ -44,6 +44,7 @@ static struct vgpu {
     void (*configure)(int keep_going, int checks, int threads);
     size_t (*findings)(struct vgpu_finding *out, size_t most);
     void (*counts)(struct vgpu_counts *out);
+    void (*time)(int on);
     void (*reset)(void);
 } vgpu;
 
@@ -84,6 +85,7 @@ static void open_library(void)
     find(library, "vgpu_configure", &vgpu.configure);
     find(library, "vgpu_findings", &vgpu.findings);
     find(library, "vgpu_counts", &vgpu.counts);
+    find(library, "vgpu_time", &vgpu.time);
     find(library, "vgpu_reset", &vgpu.reset);
 }
 
@@ -203,36 +205,71 @@ static void close_bench(struct bench *b)
 
 /* ---- measuring ---- */
 
-/* Thread instructions per second; `counts` gets those of one run. */
-static double rate(struct bench *b, int checks, struct vgpu_counts *counts)
+/* Seconds of one run; `counts` gets what it counted. */
+static double run(struct bench *b, struct vgpu_counts *counts)
 {
-    double best = 1e9;
-    vgpu.configure(1, checks, 1);
-    for (int run = 0; run < RUNS; run++) {
-        vgpu.reset();
-        const double start = seconds();
-        must(b->device->ops->launch(b->device, &b->kernel, &b->kernel.record.desc, &b->args));
-        must(b->device->ops->sync(b->device));
-        const double took = seconds() - start;
-        if (took < best) best = took;
-    }
+    vgpu.reset();
+    const double start = seconds();
+    must(b->device->ops->launch(b->device, &b->kernel, &b->kernel.record.desc, &b->args));
+    must(b->device->ops->sync(b->device));
+    const double took = seconds() - start;
     vgpu.counts(counts);
-    return (double)counts->thread_instructions / best;
+    return took;
 }
 
-static void print_classes(const struct vgpu_counts *c)
+/* Thread instructions per second. */
+static double rate(struct bench *b, int checks)
 {
-    printf("  of %.2f M warp instructions:", (double)c->warp_instructions * 1e-6);
+    struct vgpu_counts counts;
+    double best = 1e9;
+    vgpu.configure(1, checks, 1);
+    for (int i = 0; i < RUNS; i++) {
+        const double took = run(b, &counts);
+        if (took < best) best = took;
+    }
+    return (double)counts.thread_instructions / best;
+}
+
+/* Least ticks of each class in some runs: what else the host does in between falls out. */
+static void least_ticks(struct bench *b, int checks, double ticks[CLASSES])
+{
+    struct vgpu_counts counts;
+    vgpu.configure(1, checks, 1);
+    for (int i = 0; i < CLASSES; i++) ticks[i] = 1e18;
+    for (int n = 0; n < TIMED_RUNS; n++) {
+        run(b, &counts);
+        for (int i = 0; i < CLASSES; i++)
+            if ((double)counts.ticks_by_class[i] < ticks[i])
+                ticks[i] = (double)counts.ticks_by_class[i];
+    }
+}
+
+static double sum_of(const double *value)
+{
+    double sum = 0;
+    for (int i = 0; i < CLASSES; i++) sum += value[i];
+    return sum;
+}
+
+/* Shares of instructions, and of time without and with checks.  Taking the time costs some of it. */
+static void print_classes(struct bench *b)
+{
+    double ticks[2][CLASSES];
+    struct vgpu_counts counts;
+    vgpu.time(1);
+    for (int checks = 0; checks < 2; checks++) least_ticks(b, checks, ticks[checks]);
+    vgpu.time(0);
+    run(b, &counts);
+    printf("    %-8s %12s %12s %12s\n", "", "instructions", "time", "with checks");
     for (int i = 0; i < CLASSES; i++)
-        printf(" %s %.1f%%", classes[i],
-               100.0 * (double)c->by_class[i] / (double)c->warp_instructions);
-    printf("\n");
+        printf("    %-8s %11.1f%% %11.1f%% %11.1f%%\n", classes[i],
+               100.0 * (double)counts.by_class[i] / (double)counts.warp_instructions,
+               100.0 * ticks[0][i] / sum_of(ticks[0]), 100.0 * ticks[1][i] / sum_of(ticks[1]));
 }
 
 static void measure(const struct subject *s)
 {
     struct bench b = {.subject = s};
-    struct vgpu_counts counts;
     printf("%-8s %-6s %4dx%dx%d  ", s->name, s->arch, s->M, s->N, s->K);
     fflush(stdout);
     if (!open_device(&b)) {
@@ -242,10 +279,10 @@ static void measure(const struct subject *s)
     if (load(&b)) {
         make_weight(&b);
         make_rows(&b);
-        const double off = rate(&b, 0, &counts), on = rate(&b, 1, &counts);
+        const double off = rate(&b, 0), on = rate(&b, 1);
         printf("checks off %.3f, on %.3f G thread instructions/s, %zu findings, %s\n", off * 1e-9,
                on * 1e-9, vgpu.findings(NULL, 0), b.kernel.record.tune);
-        print_classes(&counts);
+        print_classes(&b);
     } else {
         printf("no template makes it\n");
     }

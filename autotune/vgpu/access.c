@@ -97,9 +97,16 @@ static int inside(const struct memory_block *m, uint64_t address, uint32_t bytes
            bytes <= m->bytes - (address - m->base);
 }
 
+/* Global memory and the notes beside it are larger than caches: ask for all lanes' at once. */
+static void prefetch(const struct memory_block *m, uint64_t offset)
+{
+    __builtin_prefetch(m->host + offset);
+    if (m->touched) __builtin_prefetch(m->touched + offset / 4, 1);
+}
+
 static uint32_t resolve_global(struct access *a, uint32_t mask)
 {
-    struct memory_block *m = NULL;
+    struct memory_block *m = NULL, *of[LANES];
     uint64_t window = 0;
     uint32_t good = 0;
     EACH_LANE(l, mask)
@@ -113,10 +120,12 @@ static uint32_t resolve_global(struct access *a, uint32_t mask)
             fault_bounds(a, m, l);
             continue;
         }
+        of[l] = m;
         a->host[l] = m->host + (address - m->base);
+        prefetch(m, address - m->base);
         good |= 1u << l;
-        if (a->w->block->checks) check_lane(a, m, l);
     }
+    if (a->w->block->checks) EACH_LANE(l, good) check_lane(a, of[l], l);
     return good;
 }
 

@@ -5,12 +5,15 @@
 
 extern const alu_fn alu_table_any[], alu_table_v3[], alu_table_v4[];
 
-const alu_fn *alu_table(void)
+const alu_fn *alu_table_at(int i)
 {
+    const alu_fn *runs[4] = {NULL};
+    int count = 0;
 #if defined __x86_64__ && defined __GNUC__ && !defined __clang__
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("x86-64-v4")) return alu_table_v4;
-    if (__builtin_cpu_supports("x86-64-v3")) return alu_table_v3;
+    if (__builtin_cpu_supports("x86-64-v4")) runs[count++] = alu_table_v4;
+    if (__builtin_cpu_supports("x86-64-v3")) runs[count++] = alu_table_v3;
 #endif
-    return alu_table_any;
+    runs[count] = alu_table_any;
+    return i <= count ? runs[i] : NULL;
 }

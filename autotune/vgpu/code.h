@@ -86,6 +86,7 @@ struct insn {
     uint8_t space, vector, round, compare, combine;
     uint16_t wide; /* bit n: operand n is a 64-bit slot (n below 16) */
     uint8_t field; /* what the row says */
+    uint16_t row;  /* of the table of opcodes */
     int8_t more[4]; /* immediates after the first */
     uint8_t mores;
     uint32_t check; /* first of its registers that are followed, in struct code's `check` */

@@ -427,7 +427,8 @@ static void describe(struct insn *i, const struct opcode *row, const struct opco
                        .round = m->round,
                        .compare = m->compare,
                        .combine = m->combine,
-                       .field = row->field};
+                       .field = row->field,
+                       .row = (uint16_t)(row - opcodes)};
     memcpy(i->type, m->type, sizeof i->type);
     if (row->kind == KIND_ALU && strncmp(row->key, "mov.", 4) == 0) i->flags |= INSN_COPY;
     if (row->class == VGPU_GLOBAL && m->space == PTX_SHARED) i->class = VGPU_SHARED;

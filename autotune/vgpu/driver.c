@@ -832,6 +832,8 @@ VGPU_API void vgpu_configure(int keep_going, int checks, int threads)
     module_configure(keep_going, checks, threads);
 }
 
+VGPU_API void vgpu_time(int on) { module_time(on); }
+
 VGPU_API size_t vgpu_findings(struct vgpu_finding *out, size_t most)
 {
     return report_take(out, most);

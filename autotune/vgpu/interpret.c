@@ -1,6 +1,8 @@
 /* interpret.c -- the loop over a warp's instructions, and how its lanes part and meet */
 #include "interpret.h"
 
+#include <time.h>
+
 #include "opcode.h"
 
 /* ---- groups of lanes ---- */
@@ -288,7 +290,8 @@ static inline uint32_t lanes_in(uint32_t mask)
     return mask == FULL_MASK ? LANES : (uint32_t)__builtin_popcount(mask);
 }
 
-static inline void step(struct warp *w)
+/* The class of the instruction at which it began. */
+static inline unsigned step(struct warp *w)
 {
     struct block *b = w->block;
     if (__builtin_expect(w->pc >= w->next_pc, 0)) meet(w);
@@ -296,21 +299,52 @@ static inline void step(struct warp *w)
     uint32_t mask = w->active;
     if (i->guard != NO_OPERAND) mask &= predicate_at(w, i->guard);
     if (__builtin_expect(i->flags & INSN_CONVERGE, 0) && mask != 0 && !converge(w, i, &mask))
-        return;
+        return i->class;
     w->pc++;
-    if (mask == 0) return;
+    if (mask == 0) return i->class;
     b->counts.by_class[i->class]++;
     b->counts.thread_instructions += lanes_in(mask);
-    if (__builtin_expect(i->flags & (INSN_CHECKED | INSN_WATCHED), 0) && check(w, i, mask)) return;
+    if (__builtin_expect(i->flags & (INSN_CHECKED | INSN_WATCHED), 0) && check(w, i, mask))
+        return i->class;
     if (i->kind == KIND_RUN)
         i->run(w, i, mask);
     else
         run_alu(w, i, mask);
+    return i->class;
 }
 
-void interpret_turn(struct warp *w)
+static uint64_t ticks(void)
 {
+#ifdef __x86_64__
+    return __builtin_ia32_rdtsc();
+#else
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+#endif
+}
+
+/* So many ticks for one instruction: the host ran something else in between. */
+enum { TICKS_AWAY = 1 << 17 };
+
+static void step_timed(struct warp *w)
+{
+    const uint64_t start = ticks();
+    const unsigned class = step(w);
+    const uint64_t took = ticks() - start;
+    if (took < TICKS_AWAY) w->block->counts.ticks_by_class[class] += took;
+}
+
+uint32_t interpret_turn(struct warp *w)
+{
+    uint32_t steps = 0;
+    const int timed = w->block->launch->timed;
     w->yielded = 0;
     wake(w);
-    for (int n = 0; n < TURN_STEPS && w->state == WARP_READY && !w->yielded; n++) step(w);
+    for (; steps < TURN_STEPS && w->state == WARP_READY && !w->yielded; steps++)
+        if (__builtin_expect(timed, 0))
+            step_timed(w);
+        else
+            step(w);
+    return steps;
 }

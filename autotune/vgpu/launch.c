@@ -228,21 +228,11 @@ static void report_deadlock(struct block *b, const char *what)
     report_fault(&b->place, VGPU_DEADLOCK, -1, "%s:%s", what, waits);
 }
 
-/* Of warps, whatever their lanes. */
-static uint64_t instructions(const struct block *b)
-{
-    uint64_t sum = 0;
-    for (int i = 0; i < 8; i++) sum += b->counts.by_class[i];
-    return sum;
-}
-
 static void run_block(struct block *b)
 {
     while (!b->ended && !all_done(b)) {
-        const uint64_t before = instructions(b);
         for (int i = 0; i < b->warps && !b->ended; i++)
-            if (b->warp[i].state == WARP_READY) interpret_turn(&b->warp[i]);
-        b->steps += instructions(b) - before;
+            if (b->warp[i].state == WARP_READY) b->steps += interpret_turn(&b->warp[i]);
         if (b->ended || all_done(b)) break;
         if (all_stuck(b))
             report_deadlock(b, "every living warp waits");

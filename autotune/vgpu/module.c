@@ -14,7 +14,7 @@
 enum { PTX_NEWEST = 90 };
 
 static struct {
-    atomic_int keep_going, unchecked, threads;
+    atomic_int keep_going, unchecked, threads, timed;
     struct vgpu_counts counts;
     uint64_t launches;
     pthread_mutex_t lock; /* of counts */
@@ -26,6 +26,8 @@ void module_configure(int keep_going, int checks, int threads)
     atomic_store(&all.unchecked, !checks);
     atomic_store(&all.threads, threads);
 }
+
+void module_time(int on) { atomic_store(&all.timed, on); }
 
 void module_counts(struct vgpu_counts *out)
 {
@@ -334,6 +336,7 @@ int module_run(const struct module_launch *l)
                                   .number = memory_begin_launch(),
                                   .checks = !atomic_load(&all.unchecked),
                                   .threads = atomic_load(&all.threads),
+                                  .timed = atomic_load(&all.timed),
                                   .id = ++all.launches};
     pthread_mutex_unlock(&all.lock);
     const int ran = launch_run(&launch, &counts, &kinds);

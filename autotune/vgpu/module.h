@@ -74,7 +74,8 @@ int module_copy_params(struct module_launch *l);
 /* Run it now.  The answer is what a GPU would say at the next wait. */
 int module_run(const struct module_launch *l);
 
-/* Settings of vgpu_configure(), and the sum of counts. */
+/* Settings of vgpu_configure() and vgpu_time(), and the sum of counts. */
+void module_time(int on);
 void module_configure(int keep_going, int checks, int threads);
 void module_counts(struct vgpu_counts *out);
 void module_reset_counts(void);

@@ -19,28 +19,29 @@ void op_mma(struct warp *w, const struct insn *i, uint32_t mask)
     w->block->counts.tensor_ops += (uint64_t)(m->op.m * m->op.n * m->op.k);
 }
 
-/* Rows of the matrices: lane 8 j + r has the address of row r of matrix j. */
-static uint32_t rows_of(struct access *a, uint32_t operand, uint32_t matrices, const void **rows)
+/* Rows of the matrices: lane 8 j + r has the address of row r of matrix j.  Those that fail get rows
+ * that nobody reads. */
+static void rows_of(struct access *a, uint32_t operand, uint32_t matrices, void **rows)
 {
-    static const uint8_t nothing[16];
+    static _Thread_local uint8_t nothing[16];
     const uint32_t lanes = matrices == 4 ? FULL_MASK : (1u << matrices * 8) - 1;
     interpret_place(a->w, a->i);
     access_addresses(a, operand, a->i->imm);
     const uint32_t good =
         access_resolve(a, a->i->space == PTX_SHARED ? PTX_SHARED : PTX_GENERIC, lanes);
+    memset(nothing, 0, sizeof nothing);
     for (uint32_t l = 0; l < matrices * 8; l++) rows[l] = good >> l & 1 ? a->host[l] : nothing;
-    return good;
 }
 
 static void load_matrices(struct warp *w, const struct insn *i, uint32_t mask, int trans)
 {
     const uint32_t matrices = i->vector;
     struct access a = {.w = w, .i = i, .bytes = 16, .kind = SHARED_READ};
-    const void *rows[LANES];
+    void *rows[LANES];
     uint32_t result[4][LANES] __attribute__((aligned(128)));
     uint32_t *r[] = {result[0], result[1], result[2], result[3]};
     rows_of(&a, matrices, matrices, rows);
-    tensor_ldmatrix(r, rows, (int)matrices, trans);
+    tensor_ldmatrix(r, (const void *const *)rows, (int)matrices, trans);
     for (uint32_t k = 0; k < matrices; k++) blend32(operand_at(w, i->o[k]), result[k], mask);
 }
 
@@ -52,4 +53,34 @@ void op_ldmatrix(struct warp *w, const struct insn *i, uint32_t mask)
 void op_ldmatrix_trans(struct warp *w, const struct insn *i, uint32_t mask)
 {
     load_matrices(w, i, mask, 1);
+}
+
+static void store_matrices(struct warp *w, const struct insn *i, int trans)
+{
+    const uint32_t matrices = i->operands - 1u;
+    struct access a = {.w = w, .i = i, .bytes = 16, .kind = SHARED_WRITE};
+    void *rows[LANES];
+    const uint32_t *r[4];
+    rows_of(&a, 0, matrices, rows);
+    for (uint32_t k = 0; k < matrices; k++) r[k] = operand_at(w, i->o[1 + k]);
+    tensor_stmatrix(r, rows, (int)matrices, trans);
+}
+
+void op_stmatrix(struct warp *w, const struct insn *i, uint32_t mask)
+{
+    (void)mask;
+    store_matrices(w, i, 0);
+}
+
+void op_stmatrix_trans(struct warp *w, const struct insn *i, uint32_t mask)
+{
+    (void)mask;
+    store_matrices(w, i, 1);
+}
+
+void op_movmatrix(struct warp *w, const struct insn *i, uint32_t mask)
+{
+    uint32_t result[LANES];
+    tensor_movmatrix(result, operand_at(w, i->o[1]));
+    blend32(operand_at(w, i->o[0]), result, mask);
 }

@@ -92,7 +92,7 @@ static int take_caching(const struct part *p, struct opcode_match *m)
         m->mods |= MOD_NC;
         return 1;
     }
-    return begins(p, "L1::") || begins(p, "L2::") || index_in(p, "ca cg cs cv lu wb wt") >= 0;
+    return begins(p, "L1::") || begins(p, "L2::") || index_in(p, "ca cg cs cv lu wb wt L1 L2") >= 0;
 }
 
 static int take_flag(const struct part *p, const char *name, uint16_t mod, struct opcode_match *m)

@@ -53,7 +53,9 @@ struct opcode_match {
 /* Whether the text is an instance of the row; fills `out`. */
 int opcode_matches(const struct opcode *row, const char *text, struct opcode_match *out);
 
-/* Handlers of rows of arithmetic, by row; NULL for others.  For this processor. */
-const alu_fn *alu_table(void);
+/* Handlers of rows of arithmetic, by row; NULL for others.  Those that this processor runs, best
+ * first; NULL beyond the last. */
+const alu_fn *alu_table_at(int i);
+static inline const alu_fn *alu_table(void) { return alu_table_at(0); }
 
 #endif

@@ -4,6 +4,7 @@
  * by the same warp before its last synchronisation.  This file knows only these, looks at all lanes,
  * and leaves a trace only when none is doubtful; everything else is for shadow.c, which decides
  * alike.  A lane with fewer than four words goes word by word; a row of neighbouring words does not.
+ * Of a read of a part of a word only the check is short.
  */
 #include <string.h>
 
@@ -249,13 +250,42 @@ static inline int row(const struct row *r, const uint32_t address[LANES], uint32
     return words(r, address, mask, bytes / WORD, kind);
 }
 
+/* ---- a part of a word ---- */
+
+/* Whether a read of these bytes is clean: by the word's columns, or by its cell's bytes. */
+static inline int clean_part(const struct row *r, uint32_t at, uint32_t bytes)
+{
+    const struct shadow *h = r->h;
+    const uint32_t word = at / WORD, part = ((1u << bytes) - 1) << at % WORD;
+    if ((h->flags[word] & (part | part << WORD)) != part) return 0;
+    if (h->write_epoch[word] != EPOCH_CELL) return (int32_t)h->write_epoch[word] <= r->floor;
+    const struct touch *t = &h->cell[h->write_lanes[word]].byte[at % WORD];
+    for (uint32_t i = 0; i < bytes; i++)
+        if ((int32_t)t[i].write_epoch > r->floor || t[i].atomics) return 0;
+    return 1;
+}
+
+/* The check is short; the trace is shadow.c's, bytes have no columns. */
+static int parts(struct actor *a, const struct row *r, const uint32_t address[LANES], uint32_t mask,
+                 uint32_t bytes)
+{
+    for (uint32_t left = mask; left; left &= left - 1)
+        if (!clean_part(r, address[__builtin_ctz(left)], bytes)) return 0;
+    for (uint32_t left = mask; left; left &= left - 1) {
+        a->lane = __builtin_ctz(left);
+        shadow_update(a, address[a->lane], bytes);
+    }
+    return 1;
+}
+
 /* A write that only shadow.c can judge: somebody may read by the async proxy. */
 static int has_async_readers(const struct shared *s) { return s->wgmma.used || s->stores.count; }
 
 int shadow_row(struct actor *a, const uint32_t address[LANES], uint32_t mask, uint32_t bytes)
 {
-    if (bytes < WORD || a->kind == SHARED_ATOMIC) return 0;
+    if (a->kind == SHARED_ATOMIC || (bytes < WORD && a->kind == SHARED_WRITE)) return 0;
     const struct row r = row_of(a);
+    if (bytes < WORD) return parts(a, &r, address, mask, bytes);
     if (a->kind == SHARED_READ) return row(&r, address, mask, bytes, SHARED_READ);
     return !has_async_readers(a->s) && row(&r, address, mask, bytes, SHARED_WRITE);
 }

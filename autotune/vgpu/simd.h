@@ -31,14 +31,14 @@ enum { TILE_ROWS = 16, TILE_K = 64, TILE_SCALES = 4 }; /* the most of a tile */
 
 struct tile {
     int row_blocks, column_blocks, pieces; /* 1 .. 2, 1 .. 32, 1 .. 2 */
-    enum tensor_type d, a, b, c;
-    int saturate;                      /* S32: clamp instead of wrapping around */
-    int negate;                        /* D = C - A B */
-    const void *const *block_a;        /* [pieces][row_blocks] */
-    const void *const *block_b;        /* [column_blocks][pieces] */
-    size_t stride_a, stride_b;         /* bytes from a row of a block to the next */
-    uint32_t *const *register_d;       /* [column_blocks][row_blocks][1 or 2]; may be C's */
-    const uint32_t *const *register_c; /* or NULL: zeros */
+    enum tensor_type d, a, b;              /* C has the type of D */
+    int saturate;                          /* S32: clamp instead of wrapping around */
+    int negate;                            /* D = C - A B */
+    const void *const *block_a;            /* [pieces][row_blocks] */
+    const void *const *block_b;            /* [column_blocks][pieces] */
+    size_t stride_a, stride_b;             /* bytes from a row of a block to the next */
+    uint32_t *const *register_d;           /* [column_blocks][row_blocks][1 or 2]; may be C's */
+    const uint32_t *const *register_c;     /* or NULL: zeros */
     /* Blocks of k that have a scale in each row of A and column of B; 0: none have. */
     int scales;
     const float (*scale_a)[TILE_ROWS], (*scale_b)[8]; /* [scales]; one column block only */

@@ -265,41 +265,33 @@ static void unpack_b(f32x8 *b, const struct tile *t, int column_block)
     for (int at = 0; at < k * t->pieces; at += 8) transpose(b + at, row[0] + at);
 }
 
-/* ---- accumulators: 8 x 8 numbers, from and to registers ---- */
+/* ---- accumulators: a row of 8 numbers, from and to registers; `odd` is not used for f16 ---- */
 
-static void load(f32x8 *c, enum tensor_type type, const uint32_t *const *r)
+static inline void load_row(f32x8 *c, enum tensor_type type, const uint32_t *even,
+                            const uint32_t *odd)
 {
     if (type == TENSOR_F16) {
-        for (int i = 0; i < 8; i++) {
-            from_f16(&c[i], r[0] + 4 * i);
-            c[i] = __builtin_shufflevector(c[i], c[i], SPLIT);
-        }
-        return;
-    }
-    for (int i = 0; i < 8; i++) {
-        const f32x4 even = *(const loose_f32x4 *)(r[0] + 4 * i);
-        const f32x4 odd = *(const loose_f32x4 *)(r[1] + 4 * i);
-        c[i] = __builtin_shufflevector(even, odd, 0, 1, 2, 3, 4, 5, 6, 7);
+        from_f16(c, even);
+        *c = __builtin_shufflevector(*c, *c, SPLIT);
+    } else {
+        const f32x4 low = *(const loose_f32x4 *)even, high = *(const loose_f32x4 *)odd;
+        *c = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
     }
 }
 
-static void store(uint32_t *const *r, enum tensor_type type, const f32x8 *d)
+static inline void store_row(uint32_t *even, uint32_t *odd, enum tensor_type type, const f32x8 *d)
 {
     if (type == TENSOR_F16) {
-        for (int i = 0; i < 8; i++) {
-            const f32x8 v = __builtin_shufflevector(d[i], d[i], UNSPLIT);
-            to_f16(r[0] + 4 * i, &v);
-        }
-        return;
-    }
-    for (int i = 0; i < 8; i++) {
-        *(loose_f32x4 *)(r[0] + 4 * i) = __builtin_shufflevector(d[i], d[i], 0, 1, 2, 3);
-        *(loose_f32x4 *)(r[1] + 4 * i) = __builtin_shufflevector(d[i], d[i], 4, 5, 6, 7);
+        const f32x8 v = __builtin_shufflevector(*d, *d, UNSPLIT);
+        to_f16(even, &v);
+    } else {
+        *(loose_f32x4 *)even = __builtin_shufflevector(*d, *d, 0, 1, 2, 3);
+        *(loose_f32x4 *)odd = __builtin_shufflevector(*d, *d, 4, 5, 6, 7);
     }
 }
 
 /* d = c + sum in the bits of integers; `sum` is whole. */
-static void finish_integer(f32x8 *d, const f32x8 *c, int saturate)
+static inline void finish_integer(f32x8 *d, const f32x8 *c, int saturate)
 {
     const u32x8 addend = (u32x8)*c, sum = (u32x8) __builtin_convertvector(*d, s32x8);
     const u32x8 wrapped = addend + sum;
@@ -346,33 +338,46 @@ static void multiply_scaled(f32x8 *d, const struct tile *t, float (*a)[TILE_K], 
     }
 }
 
-static void finish(f32x8 *d, const f32x8 *c, const struct tile *t)
+/* Add C to the sums of block `index` and put them into registers. */
+static inline __attribute__((always_inline)) void
+finish_as(enum tensor_type type, const struct tile *t, f32x8 *d, int index)
 {
+    const int each = type == TENSOR_F16 ? 1 : 2;
+    uint32_t *even = t->register_d[index * each], *odd = t->register_d[index * each + each - 1];
+    const uint32_t *const *c = t->register_c ? t->register_c + index * each : NULL;
+    const uint32_t *c_even = c ? c[0] : NULL, *c_odd = c ? c[each - 1] : NULL;
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++) {
-        if (t->d == TENSOR_S32) {
-            finish_integer(&d[i], &c[i], t->saturate);
+        f32x8 addend = {0};
+        if (c) load_row(&addend, type, c_even + 4 * i, c_odd + 4 * i);
+        if (type == TENSOR_S32) {
+            finish_integer(&d[i], &addend, t->saturate);
         } else {
-            d[i] += c[i];
+            d[i] += addend;
             canonical_nan(&d[i]);
         }
+        store_row(even + 4 * i, odd + 4 * i, type, &d[i]);
+    }
+}
+
+static void finish(const struct tile *t, f32x8 *d, int index)
+{
+    switch (t->d) {
+    case TENSOR_F16: finish_as(TENSOR_F16, t, d, index); break;
+    case TENSOR_S32: finish_as(TENSOR_S32, t, d, index); break;
+    default: finish_as(TENSOR_F32, t, d, index); break;
     }
 }
 
 /* D of 8 rows, the block number i of A, and 8 columns, the block number j of B */
 static void block(const struct tile *t, float (*a)[TILE_K], const f32x8 *b, int i, int j)
 {
-    const int index = j * t->row_blocks + i;
-    f32x8 c[8], d[8];
+    f32x8 d[8];
     if (t->scales)
         multiply_scaled(d, t, a, b, 8 * i);
     else
         multiply(d, a, b, 0, t->pieces * piece_k(t->a));
-    if (t->register_c)
-        load(c, t->c, t->register_c + index * (t->c == TENSOR_F16 ? 1 : 2));
-    else
-        memset(c, 0, sizeof c);
-    finish(d, c, t);
-    store(t->register_d + index * (t->d == TENSOR_F16 ? 1 : 2), t->d, d);
+    finish(t, d, j * t->row_blocks + i);
 }
 
 static void tile(const struct tile *t)

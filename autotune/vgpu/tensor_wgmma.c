@@ -66,7 +66,6 @@ void tensor_wgmma(const struct tensor_wgmma *op, uint32_t *const *d, const uint3
         .d = op->d,
         .a = op->a,
         .b = op->b,
-        .c = op->d,
         .saturate = op->saturate,
         .negate = op->negate_a != op->negate_b,
         .block_a = a ? (const void *const *)a : block_a,

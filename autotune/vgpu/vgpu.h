@@ -55,6 +55,7 @@ struct vgpu_counts {
     uint64_t tensor_ops;  /* multiply-adds of matrix instructions */
     uint64_t async_bytes; /* by cp.async and bulk copies */
     uint64_t barriers;
+    uint64_t ticks_by_class[8]; /* the host's time; only after vgpu_time(1) */
 };
 enum vgpu_class {
     VGPU_INTEGER, VGPU_FLOAT, VGPU_MOVE, VGPU_CONTROL, VGPU_GLOBAL, VGPU_SHARED, VGPU_TENSOR, VGPU_SYNC
@@ -68,6 +69,9 @@ VGPU_API const char *vgpu_arch(int device);
  * 0 (as it starts): it answers as a GPU would, CUDA error 700, 716, 719 ..., and the context is lost.
  * checks 0: no checking, for speed.  threads 0: one per processor. */
 VGPU_API void vgpu_configure(int keep_going, int checks, int threads);
+
+/* 1: launches count the host's time too, by class of instruction; they are slower then. */
+VGPU_API void vgpu_time(int on);
 
 /* Findings since the last vgpu_reset(), oldest first: fills up to `most`, returns how many there
  * are. */
