@@ -335,14 +335,16 @@ static void step_timed(struct warp *w)
     if (took < TICKS_AWAY) w->block->counts.ticks_by_class[class] += took;
 }
 
-void interpret_turn(struct warp *w)
+uint32_t interpret_turn(struct warp *w)
 {
+    uint32_t steps = 0;
     const int timed = w->block->launch->timed;
     w->yielded = 0;
     wake(w);
-    for (int n = 0; n < TURN_STEPS && w->state == WARP_READY && !w->yielded; n++)
+    for (; steps < TURN_STEPS && w->state == WARP_READY && !w->yielded; steps++)
         if (__builtin_expect(timed, 0))
             step_timed(w);
         else
             step(w);
+    return steps;
 }

@@ -6,10 +6,11 @@
 
 enum {
     TURN_STEPS = 4096,        /* instructions of a warp's turn */
-    BLOCK_STEPS = 1 << 28,    /* of a block, before it counts as endless */
+    BLOCK_STEPS = 1 << 27,    /* of a block, before it counts as endless */
 };
 
-void interpret_turn(struct warp *w);
+/* Returns the number of instructions. */
+uint32_t interpret_turn(struct warp *w);
 
 /* ---- for handlers ---- */
 

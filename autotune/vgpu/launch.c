@@ -231,10 +231,8 @@ static void report_deadlock(struct block *b, const char *what)
 static void run_block(struct block *b)
 {
     while (!b->ended && !all_done(b)) {
-        const uint64_t before = b->counts.thread_instructions;
         for (int i = 0; i < b->warps && !b->ended; i++)
-            if (b->warp[i].state == WARP_READY) interpret_turn(&b->warp[i]);
-        b->steps += (b->counts.thread_instructions - before) / LANES;
+            if (b->warp[i].state == WARP_READY) b->steps += interpret_turn(&b->warp[i]);
         if (b->ended || all_done(b)) break;
         if (all_stuck(b))
             report_deadlock(b, "every living warp waits");

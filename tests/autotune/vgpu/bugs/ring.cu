@@ -7,10 +7,8 @@ constexpr int T = 128, STAGES = 3, TILE = 4 * T;
 
 __device__ void copy(float *to, const float *from)
 {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-                     (unsigned)__cvta_generic_to_shared(to)),
-                 "l"(from)
-                 : "memory");
+    const unsigned at = (unsigned)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory"); // @6
 }
 __device__ void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int LEFT> __device__ void wait()
@@ -24,7 +22,7 @@ extern "C" __global__ void kernel(const float *x, float *y, float *z, int n)
     const int t = threadIdx.x, tiles = n / TILE;
     auto start = [&](int tile) {
         if (BUG == 6 || tile < tiles)
-            copy(&ring[tile % STAGES][4 * t], x + tile * TILE + 4 * t); // @6
+            copy(&ring[tile % STAGES][4 * t], x + tile * TILE + 4 * t);
         if (BUG != 5 && (BUG != 7 || tile < tiles)) commit();
     };
     for (int i = 0; i < STAGES - 1; i++) start(i);

@@ -2,7 +2,6 @@
 #ifndef BUG
 #define BUG 0
 #endif
-#define IF(bug, wrong, right) (BUG == bug ? (wrong) : (right))
 
 constexpr int T = 256;
 
@@ -10,7 +9,8 @@ extern "C" __global__ void kernel(const float *x, float *y, float *z, int n)
 {
     __shared__ float tile[T + 2];
     const int t = threadIdx.x;
-    for (int base = 0; base < n; base += IF(11, 0, T)) { // @11
+    while (BUG == 11 && t == 0) asm volatile(""); // @11
+    for (int base = 0; base < n; base += T) {
         const int i = base + t;
         if (BUG == 9 && i >= n) return; // the rest of the block waits
         if (BUG == 3 || i < n) tile[t + 1] = x[i]; // @3
@@ -20,7 +20,7 @@ extern "C" __global__ void kernel(const float *x, float *y, float *z, int n)
         if (BUG != 1) __syncthreads();
         const float4 *off = (const float4 *)(x + 1);
         if (BUG == 10 && t < 8) y[t] = off[t].x + off[t].y + off[t].z + off[t].w; // @10
-        else if (BUG == 4 || i < n) y[i] = tile[t] + tile[t + IF(7, 3, 2)]; // @1 @4 @6 @7
+        else if (BUG == 4 || i < n) y[i] = tile[t] + tile[t + (BUG == 7 ? 16 : 2)]; // @1 @4 @6 @7
         if (BUG == 8 ? i < n : BUG != 2) __syncthreads(); // @8
     }
 }

@@ -33,7 +33,7 @@ extern "C" __global__ void __launch_bounds__(128) kernel(const float *x, float *
     if (BUG != 8) __syncthreads();
     float d[4] = {};
     const u32 at_a = (u32)__cvta_generic_to_shared(a), at_b = (u32)__cvta_generic_to_shared(b);
-    const u64 of_a = descriptor(BUG == 6 ? at_a + 0x20000 : at_a, BUG == 7 ? 1 : 0);
+    const u64 of_a = descriptor(BUG == 6 ? at_a + 0x20000 : at_a, BUG == 7 ? 3 : 0);
     const u64 of_b = descriptor(at_b, 0);
     if (BUG != 1) asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
     asm volatile("wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%0, %1, %2, %3}, %4, %5, 1, 1, 1, 0, 0;"
