@@ -154,6 +154,15 @@ REDUX(xor, uint32_t, 0, a ^ b)
 
 void op_warp_sync(struct warp *w, const struct insn *i, uint32_t mask)
 {
-    (void)i;
-    if (w->block->checks) shared_warp_sync(w->block->shared, w->index, mask);
+    const uint32_t *named = operand_at(w, i->o[0]);
+    uint32_t strangers = 0;
+    if (!w->block->checks) return;
+    EACH_LANE(l, mask) strangers |= (~named[l] >> l & 1) << l;
+    if (strangers) {
+        interpret_place(w, i);
+        FAULT(w, VGPU_DIVERGENT, (int)first_lane(strangers),
+              "lanes %08x are not in the mask %08x that they wait with", strangers,
+              named[first_lane(strangers)]);
+    }
+    shared_warp_sync(w->block->shared, w->index, mask & ~strangers);
 }
