@@ -252,16 +252,22 @@ static inline int row(const struct row *r, const uint32_t address[LANES], uint32
 
 /* ---- a part of a word ---- */
 
+static inline int is_behind(const struct row *r, uint32_t epoch, uint32_t writer)
+{
+    return (int32_t)epoch <= r->floor || (writer == r->warp && (int32_t)epoch < r->synced);
+}
+
 /* Whether a read of these bytes is clean: by the word's columns, or by its cell's bytes. */
 static inline int clean_part(const struct row *r, uint32_t at, uint32_t bytes)
 {
     const struct shadow *h = r->h;
     const uint32_t word = at / WORD, part = ((1u << bytes) - 1) << at % WORD;
     if ((h->flags[word] & (part | part << WORD)) != part) return 0;
-    if (h->write_epoch[word] != EPOCH_CELL) return (int32_t)h->write_epoch[word] <= r->floor;
+    if (h->write_epoch[word] != EPOCH_CELL)
+        return is_behind(r, h->write_epoch[word], h->writer[word]);
     const struct touch *t = &h->cell[h->write_lanes[word]].byte[at % WORD];
     for (uint32_t i = 0; i < bytes; i++)
-        if ((int32_t)t[i].write_epoch > r->floor || t[i].atomics) return 0;
+        if (!is_behind(r, t[i].write_epoch, t[i].writer) || t[i].atomics) return 0;
     return 1;
 }
 

@@ -144,6 +144,29 @@ static void bytes_are_told_apart(void **state)
     expect(VGPU_RACE_SHARED);
 }
 
+/* The first word whose bytes were touched apart: a whole access by the lane of the same number is still
+ * noted by its bytes. */
+static void apart_bytes_see_whole_reads(void **state)
+{
+    (void)state;
+    begin(2);
+    wr(0, 0, 0, 16);
+    everybody(2);
+    rd(0, 0, 0, 1);
+    rd(0, 0, 0, 16);
+    expect(NOTHING);
+    wr(1, 0, 3, 1);
+    expect(VGPU_RACE_SHARED);
+    begin(2);
+    wr(0, 0, 0, 4);
+    everybody(2);
+    rd(0, 0, 0, 1);
+    rd(0, 0, 0, 4);
+    expect(NOTHING);
+    wr(1, 0, 3, 1);
+    expect(VGPU_RACE_SHARED);
+}
+
 static void every_reader_counts(void **state)
 {
     (void)state;
@@ -319,6 +342,7 @@ int main(void)
         cmocka_unit_test(races_are_told),
         cmocka_unit_test(a_block_starts_without_touches),
         cmocka_unit_test(bytes_are_told_apart),
+        cmocka_unit_test(apart_bytes_see_whole_reads),
         cmocka_unit_test(every_reader_counts),
         cmocka_unit_test(atomics_agree),
         cmocka_unit_test(a_barrier_orders_its_warps),
