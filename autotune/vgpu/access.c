@@ -48,8 +48,9 @@ static void fault_bounds(const struct access *a, const struct memory_block *m, u
               "%s of %u bytes at byte %lld of an allocation of %zu bytes that was freed", verb(a),
               a->bytes, (long long)(address - m->base), m->bytes);
     else
-        FAULT(a->w, VGPU_BOUNDS, (int)l, "%s of %u bytes at byte %lld of an allocation of %zu bytes",
-              verb(a), a->bytes, (long long)(address - m->base), m->bytes);
+        FAULT(a->w, VGPU_BOUNDS, (int)l,
+              "%s of %u bytes at byte %lld of an allocation of %zu bytes", verb(a), a->bytes,
+              (long long)(address - m->base), m->bytes);
 }
 
 static void fault_unwritten(const struct access *a, const struct memory_block *m, uint32_t l)
@@ -261,8 +262,7 @@ static uint32_t access_generic(struct access *a, uint32_t mask)
         const enum ptx_space space = space_of(a->address[first_lane(mask)]);
         uint32_t same = 0;
         EACH_LANE(l, mask) same |= (uint32_t)(space_of(a->address[l]) == space) << l;
-        if (space != PTX_GLOBAL)
-            EACH_LANE(l, same) a->address[l] &= (1ull << WINDOW_BITS) - 1;
+        if (space != PTX_GLOBAL) EACH_LANE(l, same) a->address[l] &= (1ull << WINDOW_BITS) - 1;
         good |= access_resolve(a, space, same);
         mask &= ~same;
     }

@@ -36,29 +36,36 @@ enum vgpu_fault {
 struct vgpu_finding {
     enum vgpu_fault fault;
     char kernel[64];
-    char source[128];       /* "templates/cuda/gemm.cu.in:95", or "" */
-    int ptx_line;           /* line in the module's PTX */
+    char source[128]; /* "templates/cuda/gemm.cu.in:95", or "" */
+    int ptx_line;     /* line in the module's PTX */
     unsigned block[3];
-    unsigned thread;        /* linear in the block */
+    unsigned thread;          /* linear in the block */
     unsigned long long count; /* how often the same instruction did the same */
-    char text[192];         /* what happened, with numbers */
+    char text[192];           /* what happened, with numbers */
 };
 
 /* Sums over launches since the last vgpu_reset(). */
 struct vgpu_counts {
     uint64_t launches;
     uint64_t warp_instructions, thread_instructions;
-    uint64_t by_class[8]; /* warp instructions: enum vgpu_class */
-    uint64_t global_requests, global_sectors;   /* loads and stores; a sector has 32 bytes */
+    uint64_t by_class[8];                           /* warp instructions: enum vgpu_class */
+    uint64_t global_requests, global_sectors;       /* loads and stores; a sector has 32 bytes */
     uint64_t global_load_bytes, global_store_bytes; /* what lanes asked for */
     uint64_t shared_requests, shared_wavefronts; /* 1 a request: no bank conflict (2, 4 for wide) */
-    uint64_t tensor_ops;  /* multiply-adds of matrix instructions */
-    uint64_t async_bytes; /* by cp.async and bulk copies */
+    uint64_t tensor_ops;                         /* multiply-adds of matrix instructions */
+    uint64_t async_bytes;                        /* by cp.async and bulk copies */
     uint64_t barriers;
     uint64_t ticks_by_class[8]; /* the host's time; only after vgpu_time(1) */
 };
 enum vgpu_class {
-    VGPU_INTEGER, VGPU_FLOAT, VGPU_MOVE, VGPU_CONTROL, VGPU_GLOBAL, VGPU_SHARED, VGPU_TENSOR, VGPU_SYNC
+    VGPU_INTEGER,
+    VGPU_FLOAT,
+    VGPU_MOVE,
+    VGPU_CONTROL,
+    VGPU_GLOBAL,
+    VGPU_SHARED,
+    VGPU_TENSOR,
+    VGPU_SYNC
 };
 
 /* Number of devices; architecture of device i ("sm_90a"), NULL beyond the last. */

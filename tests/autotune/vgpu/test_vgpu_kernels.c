@@ -23,11 +23,20 @@ enum { MOST_M = 40 };
 
 /* Each meets two architectures: the table's index decides. */
 static const char *const requests[] = {
-    "linear.w4g128.f16.f16", "linear.w4g32m.k.bf16.bf16", "linear.w6g16.k.f16.f32",
-    "linear.w8g32.bf16.f32", "linear.f16.f16.f32",        "linear.w3g128z.f16.f16",
-    "reduce.f16",            "embed.w4g128.f32",          "rmsnorm.f32.f16",
-    "quantize.f16.i8",       "rope.halves.f16.f16.h64",   "attention.f16.f16.h64",
-    "glu.silu.bf16",         "add.f16",
+    "linear.w4g128.f16.f16",
+    "linear.w4g32m.k.bf16.bf16",
+    "linear.w6g16.k.f16.f32",
+    "linear.w8g32.bf16.f32",
+    "linear.f16.f16.f32",
+    "linear.w3g128z.f16.f16",
+    "reduce.f16",
+    "embed.w4g128.f32",
+    "rmsnorm.f32.f16",
+    "quantize.f16.i8",
+    "rope.halves.f16.f16.h64",
+    "attention.f16.f16.h64",
+    "glu.silu.bf16",
+    "add.f16",
 };
 enum { REQUESTS = sizeof requests / sizeof *requests };
 
