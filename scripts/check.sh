@@ -21,6 +21,7 @@ step() { # name, command...
 include_direction() {
   local bad=0 folder header
   local -A may=([runtime]="runtime" [cache]="cache runtime" [autotune]="autotune cache runtime"
+    [autotune/vgpu]="autotune/vgpu"
     [gen]="gen gen/import autotune cache runtime" [examples]="runtime")
   for folder in "${!may[@]}"; do
     while IFS=: read -r file header; do
@@ -37,7 +38,7 @@ one_home() {
   local bad=0
   [ "$(grep -rl --include='*.[ch]' 'lua\.h' gen cache autotune runtime | wc -l)" -le 1 ] ||
     { echo "lua.h is included by more than one file"; bad=1; }
-  if grep -rlE --include='*.[ch]' '\bcu[A-Z][A-Za-z]+' runtime cache autotune gen | grep -vE 'runtime/cuda(_api)?\.[ch]$'; then
+  if grep -rlE --include='*.[ch]' '\bcu[A-Z][A-Za-z]+' runtime cache autotune gen | grep -vE 'runtime/cuda(_api)?\.[ch]$|autotune/vgpu/driver\.c$'; then
     echo "the files above name CUDA driver functions"; bad=1
   fi
   if grep -rnE --include='*.[ch]' '\b(abort|exit|printf|puts)\(' runtime; then
@@ -73,6 +74,12 @@ exports() { # only what qrt.h declares leaves the library
   [ -z "$extra" ] || { echo "exported: $extra"; return 1; }
 }
 
+vgpu_exports() { # the driver's names and its own
+  local extra
+  extra=$(nm -D --defined-only build/libqgen_vgpu.so | awk '{print $3}' | grep -vE '^(cu[A-Z]|vgpu_)' || true)
+  [ -z "$extra" ] || { echo "exported: $extra"; return 1; }
+}
+
 needs_only_libc() {
   local extra
   extra=$(objdump -p build/libqrt.so | awk '/NEEDED/{print $2}' | grep -vE '^(libc|libm|ld-linux-x86-64)\.so' || true)
@@ -100,6 +107,7 @@ step "files open with name -- noun phrase" first_lines
 step "clang-format" formatted
 step "libqrt.so at most 300 KiB" library_size
 step "libqrt.so exports only qrt_*" exports
+step "libqgen_vgpu.so exports only cu* and vgpu_*" vgpu_exports
 step "libqrt.so needs only libc" needs_only_libc
 step "no warning; tests under address and undefined-behaviour sanitizers" sanitized
 step "threads under the thread sanitizer" threads

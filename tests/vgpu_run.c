@@ -57,8 +57,8 @@ static double seconds(void)
 
 static void print_counts(const struct vgpu_counts *c, double time)
 {
-    printf("    %.1f M thread instructions, %.3f G/s; by class", (double)c->thread_instructions / 1e6,
-           (double)c->thread_instructions / time / 1e9);
+    printf("    %.1f M thread instructions, %.3f G/s; by class",
+           (double)c->thread_instructions / 1e6, (double)c->thread_instructions / time / 1e9);
     for (int i = 0; i < 8; i++) printf(" %llu", (unsigned long long)c->by_class[i]);
     printf("\n    global %.2f sectors a request, shared %.2f wavefronts a request\n",
            (double)c->global_sectors / (double)(c->global_requests + !c->global_requests),
@@ -87,7 +87,9 @@ static int run_kernel(const struct vgpu_library *v, struct checker *checker, con
     const double time = seconds() - start;
     v->counts(&counts);
     printf("%s %s: %d cases, %s\n", e->record.symbol, e->record.tune, report.cases,
-           status != QRT_OK ? qrt_message() : report.failed ? "WRONG" : "right");
+           status != QRT_OK ? qrt_message()
+           : report.failed  ? "WRONG"
+                            : "right");
     for (size_t i = 0; i < report.finding_count && i < MOST_DIFFERENCES; i++)
         printf("    %s\n", report.findings[i].text);
     print_counts(&counts, time);
@@ -116,8 +118,7 @@ static qrt_status run(const struct vgpu_library *v, int argc, char **argv, int *
     TRY(check_open(device, CHECK_QUICK, &checker));
     TRY(pipeline_open(&making, &pipeline));
     TRY(pipeline_ensure(pipeline, arch_find(argv[1]), names, 1, max_m, &made));
-    for (size_t i = 0; i < made.count; i++)
-        *bad += !run_kernel(v, checker, &made.kernels[i].entry);
+    for (size_t i = 0; i < made.count; i++) *bad += !run_kernel(v, checker, &made.kernels[i].entry);
     pipeline_result_free(&made);
     pipeline_close(pipeline);
     check_close(checker);

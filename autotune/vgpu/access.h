@@ -13,7 +13,7 @@ struct access {
     const struct insn *i;
     uint32_t bytes; /* of a lane, 1 .. 32 */
     enum shared_kind kind;
-    int strict;      /* volatile, ordered or atomic: part of no race */
+    int strict; /* volatile, ordered or atomic: part of no race */
     uint64_t address[LANES];
     uint8_t *host[LANES]; /* of the lanes that access_resolve() returns */
 };

@@ -24,8 +24,8 @@ struct interval {
 struct scan {
     struct draft *d;
     struct interval *interval;
-    uint32_t *slot;              /* of each register, within its kind */
-    uint32_t used[SLOT_KINDS];   /* slots taken so far, by all functions */
+    uint32_t *slot;            /* of each register, within its kind */
+    uint32_t used[SLOT_KINDS]; /* slots taken so far, by all functions */
     uint32_t *free_slot[SLOT_KINDS];
     uint32_t free_slots[SLOT_KINDS];
     uint32_t *active[SLOT_KINDS]; /* registers */
@@ -76,8 +76,8 @@ static void scan_function(struct scan *s, const struct live_range *range, size_t
         const uint32_t reg = s->interval[i].reg;
         const int kind = kind_of(s->d, reg);
         expire(s, range, kind, s->interval[i].first);
-        s->slot[reg] = s->free_slots[kind] ? s->free_slot[kind][--s->free_slots[kind]]
-                                           : s->used[kind]++;
+        s->slot[reg] =
+            s->free_slots[kind] ? s->free_slot[kind][--s->free_slots[kind]] : s->used[kind]++;
         s->active[kind][s->actives[kind]++] = reg;
     }
 }

@@ -14,54 +14,54 @@
 #include "numbers.h"
 #include "opcode.h"
 
-#pragma GCC diagnostic ignored "-Wconversion"     /* lanes are cut to their type everywhere */
+#pragma GCC diagnostic ignored "-Wconversion" /* lanes are cut to their type everywhere */
 #pragma GCC diagnostic ignored "-Wsign-conversion"
 #pragma GCC optimize("O3", "no-strict-aliasing", "no-trapping-math", "no-math-errno")
 
 #define EACH _Pragma("GCC ivdep") for (int l = 0; l < LANES; l++)
 
 /* name: result lanes D; sources of type T in lanes A */
-#define OP1(name, D, TA, A, expression)                                             \
-    static void name(const struct insn *i, void *out, const void *const *s)         \
-    {                                                                               \
-        D *d = out;                                                                 \
-        const A *pa = s[0];                                                         \
-        (void)i;                                                                    \
-        EACH                                                                        \
-        {                                                                           \
-            const TA a = (TA)pa[l];                                                 \
-            d[l] = (D)(expression);                                                 \
-        }                                                                           \
+#define OP1(name, D, TA, A, expression)                                     \
+    static void name(const struct insn *i, void *out, const void *const *s) \
+    {                                                                       \
+        D *d = out;                                                         \
+        const A *pa = s[0];                                                 \
+        (void)i;                                                            \
+        EACH                                                                \
+        {                                                                   \
+            const TA a = (TA)pa[l];                                         \
+            d[l] = (D)(expression);                                         \
+        }                                                                   \
     }
-#define OP2(name, D, TA, A, TB, B, expression)                                      \
-    static void name(const struct insn *i, void *out, const void *const *s)         \
-    {                                                                               \
-        D *d = out;                                                                 \
-        const A *pa = s[0];                                                         \
-        const B *pb = s[1];                                                         \
-        (void)i;                                                                    \
-        EACH                                                                        \
-        {                                                                           \
-            const TA a = (TA)pa[l];                                                 \
-            const TB b = (TB)pb[l];                                                 \
-            d[l] = (D)(expression);                                                 \
-        }                                                                           \
+#define OP2(name, D, TA, A, TB, B, expression)                              \
+    static void name(const struct insn *i, void *out, const void *const *s) \
+    {                                                                       \
+        D *d = out;                                                         \
+        const A *pa = s[0];                                                 \
+        const B *pb = s[1];                                                 \
+        (void)i;                                                            \
+        EACH                                                                \
+        {                                                                   \
+            const TA a = (TA)pa[l];                                         \
+            const TB b = (TB)pb[l];                                         \
+            d[l] = (D)(expression);                                         \
+        }                                                                   \
     }
-#define OP3(name, D, TA, A, TB, B, TC, C, expression)                               \
-    static void name(const struct insn *i, void *out, const void *const *s)         \
-    {                                                                               \
-        D *d = out;                                                                 \
-        const A *pa = s[0];                                                         \
-        const B *pb = s[1];                                                         \
-        const C *pc = s[2];                                                         \
-        (void)i;                                                                    \
-        EACH                                                                        \
-        {                                                                           \
-            const TA a = (TA)pa[l];                                                 \
-            const TB b = (TB)pb[l];                                                 \
-            const TC c = (TC)pc[l];                                                 \
-            d[l] = (D)(expression);                                                 \
-        }                                                                           \
+#define OP3(name, D, TA, A, TB, B, TC, C, expression)                       \
+    static void name(const struct insn *i, void *out, const void *const *s) \
+    {                                                                       \
+        D *d = out;                                                         \
+        const A *pa = s[0];                                                 \
+        const B *pb = s[1];                                                 \
+        const C *pc = s[2];                                                 \
+        (void)i;                                                            \
+        EACH                                                                \
+        {                                                                   \
+            const TA a = (TA)pa[l];                                         \
+            const TB b = (TB)pb[l];                                         \
+            const TC c = (TC)pc[l];                                         \
+            d[l] = (D)(expression);                                         \
+        }                                                                   \
     }
 
 /* lanes of 32 bits, of 64 bits, floats, doubles */
@@ -81,16 +81,21 @@
 typedef unsigned __int128 wide_u;
 typedef __int128 wide_s;
 
+/* each uses what the ones before it have */
 #include "alu_integer.h"
+
 #include "alu_float.h"
+
 #include "alu_half.h"
+
 #include "alu_compare.h"
+
 #include "alu_convert.h"
 
 const alu_fn ALU_TABLE[] = {
-#define ALU(key, mods, operands, class, name)             name,
-#define ALU64(key, mods, operands, class, name)           name,
-#define SET(key, mods, operands, class, name)             name,
+#define ALU(key, mods, operands, class, name)               name,
+#define ALU64(key, mods, operands, class, name)             name,
+#define SET(key, mods, operands, class, name)               name,
 #define RUN(key, mods, operands, class, name, flags, field) NULL,
 #include "opcodes.def"
 #undef ALU

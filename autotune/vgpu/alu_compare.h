@@ -12,52 +12,54 @@ static inline uint32_t mask_of(const uint8_t truth[LANES])
     return mask;
 }
 
-#define COMPARE_LOOP(A, TA, T, expression) \
-    EACH                                   \
-    {                                      \
+#define COMPARE_LOOP(A, TA, T, expression)          \
+    EACH                                            \
+    {                                               \
         const T a = (T)(TA)pa[l], b = (T)(TA)pb[l]; \
-        t[l] = (expression);               \
-    }                                      \
+        t[l] = (expression);                        \
+    }                                               \
     break
 
 /* Unsigned names on any type compare as unsigned. */
-#define COMPARE_INT(name, A, T, U)                                                   \
-    static inline void lanes_##name(enum compare how, uint8_t t[LANES], const void *x, const void *y) \
-    {                                                                                \
-        const A *pa = x, *pb = y;                                                    \
-        switch (how) {                                                               \
-        case CMP_EQ: COMPARE_LOOP(A, T, T, a == b);                                  \
-        case CMP_NE: COMPARE_LOOP(A, T, T, a != b);                                  \
-        case CMP_LT: COMPARE_LOOP(A, T, T, a < b);                                   \
-        case CMP_LE: COMPARE_LOOP(A, T, T, a <= b);                                  \
-        case CMP_GT: COMPARE_LOOP(A, T, T, a > b);                                   \
-        case CMP_GE: COMPARE_LOOP(A, T, T, a >= b);                                  \
-        case CMP_LO: COMPARE_LOOP(A, U, U, a < b);                                   \
-        case CMP_LS: COMPARE_LOOP(A, U, U, a <= b);                                  \
-        case CMP_HI: COMPARE_LOOP(A, U, U, a > b);                                   \
-        default: COMPARE_LOOP(A, U, U, a >= b);                                      \
-        }                                                                            \
+#define COMPARE_INT(name, A, T, U)                                                     \
+    static inline void lanes_##name(enum compare how, uint8_t t[LANES], const void *x, \
+                                    const void *y)                                     \
+    {                                                                                  \
+        const A *pa = x, *pb = y;                                                      \
+        switch (how) {                                                                 \
+        case CMP_EQ: COMPARE_LOOP(A, T, T, a == b);                                    \
+        case CMP_NE: COMPARE_LOOP(A, T, T, a != b);                                    \
+        case CMP_LT: COMPARE_LOOP(A, T, T, a < b);                                     \
+        case CMP_LE: COMPARE_LOOP(A, T, T, a <= b);                                    \
+        case CMP_GT: COMPARE_LOOP(A, T, T, a > b);                                     \
+        case CMP_GE: COMPARE_LOOP(A, T, T, a >= b);                                    \
+        case CMP_LO: COMPARE_LOOP(A, U, U, a < b);                                     \
+        case CMP_LS: COMPARE_LOOP(A, U, U, a <= b);                                    \
+        case CMP_HI: COMPARE_LOOP(A, U, U, a > b);                                     \
+        default: COMPARE_LOOP(A, U, U, a >= b);                                        \
+        }                                                                              \
     }
-#define COMPARE_FLOAT(name, T)                                                       \
-    static inline void lanes_##name(enum compare how, uint8_t t[LANES], const void *x, const void *y) \
-    {                                                                                \
-        const T *pa = x, *pb = y;                                                    \
-        switch (how) {                                                               \
-        case CMP_EQ: COMPARE_LOOP(T, T, T, a == b);                                  \
-        case CMP_NE: COMPARE_LOOP(T, T, T, (a < b) | (a > b));                       \
-        case CMP_LT: COMPARE_LOOP(T, T, T, a < b);                                   \
-        case CMP_LE: COMPARE_LOOP(T, T, T, a <= b);                                  \
-        case CMP_GT: COMPARE_LOOP(T, T, T, a > b);                                   \
-        case CMP_GE: COMPARE_LOOP(T, T, T, a >= b);                                  \
-        case CMP_EQU: COMPARE_LOOP(T, T, T, !((a < b) | (a > b)));                   \
-        case CMP_NEU: COMPARE_LOOP(T, T, T, a != b);                                 \
-        case CMP_LTU: COMPARE_LOOP(T, T, T, !(a >= b));                              \
-        case CMP_LEU: COMPARE_LOOP(T, T, T, !(a > b));                               \
-        case CMP_GTU: COMPARE_LOOP(T, T, T, !(a <= b));                              \
-        case CMP_GEU: COMPARE_LOOP(T, T, T, !(a < b));                               \
-        case CMP_NUM: COMPARE_LOOP(T, T, T, (a == a) & (b == b));                    \
-        default: COMPARE_LOOP(T, T, T, (a != a) | (b != b));                         \
-        }                                                                            \
+#define COMPARE_FLOAT(name, T)                                                         \
+    static inline void lanes_##name(enum compare how, uint8_t t[LANES], const void *x, \
+                                    const void *y)                                     \
+    {                                                                                  \
+        const T *pa = x, *pb = y;                                                      \
+        switch (how) {                                                                 \
+        case CMP_EQ: COMPARE_LOOP(T, T, T, a == b);                                    \
+        case CMP_NE: COMPARE_LOOP(T, T, T, (a < b) | (a > b));                         \
+        case CMP_LT: COMPARE_LOOP(T, T, T, a < b);                                     \
+        case CMP_LE: COMPARE_LOOP(T, T, T, a <= b);                                    \
+        case CMP_GT: COMPARE_LOOP(T, T, T, a > b);                                     \
+        case CMP_GE: COMPARE_LOOP(T, T, T, a >= b);                                    \
+        case CMP_EQU: COMPARE_LOOP(T, T, T, !((a < b) | (a > b)));                     \
+        case CMP_NEU: COMPARE_LOOP(T, T, T, a != b);                                   \
+        case CMP_LTU: COMPARE_LOOP(T, T, T, !(a >= b));                                \
+        case CMP_LEU: COMPARE_LOOP(T, T, T, !(a > b));                                 \
+        case CMP_GTU: COMPARE_LOOP(T, T, T, !(a <= b));                                \
+        case CMP_GEU: COMPARE_LOOP(T, T, T, !(a < b));                                 \
+        case CMP_NUM: COMPARE_LOOP(T, T, T, (a == a) & (b == b));                      \
+        default: COMPARE_LOOP(T, T, T, (a != a) | (b != b));                           \
+        }                                                                              \
     }
 
 COMPARE_INT(u16, uint32_t, uint16_t, uint16_t)
@@ -69,12 +71,12 @@ COMPARE_INT(s64, uint64_t, int64_t, uint64_t)
 COMPARE_FLOAT(float, float)
 COMPARE_FLOAT(double, double)
 
-#define CMP(name, lanes)                                                             \
-    static void name(const struct insn *i, void *out, const void *const *s)          \
-    {                                                                                \
-        uint8_t t[LANES];                                                            \
-        lanes((enum compare)i->compare, t, s[0], s[1]);                              \
-        *(uint32_t *)out = mask_of(t);                                               \
+#define CMP(name, lanes)                                                    \
+    static void name(const struct insn *i, void *out, const void *const *s) \
+    {                                                                       \
+        uint8_t t[LANES];                                                   \
+        lanes((enum compare)i->compare, t, s[0], s[1]);                     \
+        *(uint32_t *)out = mask_of(t);                                      \
     }
 CMP(cmp_u16, lanes_u16)
 CMP(cmp_s16, lanes_s16)
@@ -85,13 +87,14 @@ CMP(cmp_s64, lanes_s64)
 CMP(cmp_f64, lanes_double)
 
 /* Two halves, or floats that may have to be flushed, as floats. */
-#define CMP_AS_FLOAT(name, unpack)                                                   \
-    static void lanes_##name(const struct insn *i, uint8_t t[LANES], const void *const *s, int high) \
-    {                                                                                \
-        float a[LANES], b[LANES];                                                    \
-        unpack(a, s[0], high);                                                       \
-        unpack(b, s[1], high);                                                       \
-        lanes_float((enum compare)i->compare, t, a, b);                              \
+#define CMP_AS_FLOAT(name, unpack)                                                         \
+    static void lanes_##name(const struct insn *i, uint8_t t[LANES], const void *const *s, \
+                             int high)                                                     \
+    {                                                                                      \
+        float a[LANES], b[LANES];                                                          \
+        unpack(a, s[0], high);                                                             \
+        unpack(b, s[1], high);                                                             \
+        lanes_float((enum compare)i->compare, t, a, b);                                    \
     }
 static inline void unpack_f32(float out[LANES], const float *v, int unused)
 {
@@ -138,18 +141,18 @@ static void cmp_bf16(const struct insn *i, void *out, const void *const *s)
 }
 
 /* ---- properties ---- */
-#define TEST(name, A, expression)                                                    \
-    static void name(const struct insn *i, void *out, const void *const *s)          \
-    {                                                                                \
-        uint8_t t[LANES];                                                            \
-        const A *pa = s[0];                                                          \
-        (void)i;                                                                     \
-        EACH                                                                         \
-        {                                                                            \
-            const A a = pa[l];                                                       \
-            t[l] = (expression);                                                     \
-        }                                                                            \
-        *(uint32_t *)out = mask_of(t);                                               \
+#define TEST(name, A, expression)                                           \
+    static void name(const struct insn *i, void *out, const void *const *s) \
+    {                                                                       \
+        uint8_t t[LANES];                                                   \
+        const A *pa = s[0];                                                 \
+        (void)i;                                                            \
+        EACH                                                                \
+        {                                                                   \
+            const A a = pa[l];                                              \
+            t[l] = (expression);                                            \
+        }                                                                   \
+        *(uint32_t *)out = mask_of(t);                                      \
     }
 #define M32 (a & 0x7fffffff)
 #define M64 (a & 0x7fffffffffffffff)
@@ -228,14 +231,14 @@ static void set_f32_f32(const struct insn *i, void *out, const void *const *s)
     set_lanes(out, t, 0x3f800000);
 }
 
-#define SET_PAIR(name, lanes, yes)                                                   \
-    static void name(const struct insn *i, void *out, const void *const *s)          \
-    {                                                                                \
-        uint8_t low[LANES], high[LANES];                                             \
-        uint32_t *d = out;                                                           \
-        lanes(i, low, s, 0);                                                         \
-        lanes(i, high, s, 1);                                                        \
-        EACH d[l] = (high[l] ? (yes) << 16 : 0) | (low[l] ? (yes) : 0);              \
+#define SET_PAIR(name, lanes, yes)                                          \
+    static void name(const struct insn *i, void *out, const void *const *s) \
+    {                                                                       \
+        uint8_t low[LANES], high[LANES];                                    \
+        uint32_t *d = out;                                                  \
+        lanes(i, low, s, 0);                                                \
+        lanes(i, high, s, 1);                                               \
+        EACH d[l] = (high[l] ? (yes) << 16 : 0) | (low[l] ? (yes) : 0);     \
     }
 SET_PAIR(set_mask_f16x2, lanes_f16, 0xffffu)
 SET_PAIR(set_f16x2, lanes_f16, 0x3c00u)

@@ -44,9 +44,9 @@ static void cvt_f16x2_f32(const struct insn *i, void *out, const void *const *s)
 
 OP2(cvt_bf16x2_f32, uint32_t, float, float, float, float, bf16_of(a) << 16 | bf16_of(b))
 
-#define RELU      ((i->mods & MOD_RELU) != 0)
-#define SATURATE  ((i->mods & MOD_SATFINITE) != 0)
-#define ROUND     ((enum round)i->round)
+#define RELU          ((i->mods & MOD_RELU) != 0)
+#define SATURATE      ((i->mods & MOD_SATFINITE) != 0)
+#define ROUND         ((enum round)i->round)
 #define TO16(type, v) (uint32_t) numbers_to_##type(v, ROUND, SATURATE, RELU)
 OP2(cvt_f16x2_f32_any, uint32_t, float, float, float, float, TO16(f16, a) << 16 | TO16(f16, b))
 OP2(cvt_bf16x2_f32_any, uint32_t, float, float, float, float, TO16(bf16, a) << 16 | TO16(bf16, b))

@@ -74,25 +74,25 @@ static inline void leave_mode(uint32_t saved)
     __asm__ volatile("ldmxcsr %0" : : "m"(saved) : "memory");
 }
 
-#define MODED(name, T, sources, expression)                                          \
-    static void name(const struct insn *i, void *out, const void *const *s)          \
-    {                                                                                \
-        T *d = out;                                                                  \
+#define MODED(name, T, sources, expression)                                               \
+    static void name(const struct insn *i, void *out, const void *const *s)               \
+    {                                                                                     \
+        T *d = out;                                                                       \
         const T *pa = s[0], *pb = sources > 1 ? s[1] : pa, *pc = sources > 2 ? s[2] : pa; \
-        T t[LANES];                                                                  \
-        const uint32_t saved = enter_mode(i);                                        \
-        for (int l = 0; l < LANES; l++) {                                            \
-            volatile T a = pa[l], b = pb[l], c = pc[l];                              \
-            (void)b, (void)c;                                                        \
-            volatile T r = expression;                                               \
-            t[l] = r;                                                                \
-        }                                                                            \
-        leave_mode(saved);                                                           \
-        if (i->mods & MOD_SAT)                                                       \
-            for (int l = 0; l < LANES; l++) t[l] = (T)saturate((float)t[l]);                 \
-        for (int l = 0; l < LANES; l++)                                              \
-            if (t[l] != t[l]) t[l] = (T)float_of(NAN_F32); \
-        memcpy(d, t, sizeof t);                                                      \
+        T t[LANES];                                                                       \
+        const uint32_t saved = enter_mode(i);                                             \
+        for (int l = 0; l < LANES; l++) {                                                 \
+            volatile T a = pa[l], b = pb[l], c = pc[l];                                   \
+            (void)b, (void)c;                                                             \
+            volatile T r = expression;                                                    \
+            t[l] = r;                                                                     \
+        }                                                                                 \
+        leave_mode(saved);                                                                \
+        if (i->mods & MOD_SAT)                                                            \
+            for (int l = 0; l < LANES; l++) t[l] = (T)saturate((float)t[l]);              \
+        for (int l = 0; l < LANES; l++)                                                   \
+            if (t[l] != t[l]) t[l] = (T)float_of(NAN_F32);                                \
+        memcpy(d, t, sizeof t);                                                           \
     }
 MODED(add_f32_any, float, 2, a + b)
 MODED(sub_f32_any, float, 2, a - b)
@@ -125,18 +125,18 @@ D1(rcp_f64_approx, upper_word(1 / flush64(a)))
 D1(rsqrt_f64, 1 / __builtin_sqrt(a))
 D1(rsqrt_f64_approx, upper_word(1 / __builtin_sqrt(flush64(a))))
 
-#define FTZ1(name, e)                                                                \
-    static void name(const struct insn *i, void *out, const void *const *s)          \
-    {                                                                                \
-        const int ftz = (i->mods & MOD_FTZ) != 0;                                    \
-        const float *pa = s[0];                                                      \
-        float *d = out;                                                              \
-        EACH                                                                         \
-        {                                                                            \
-            const float a = ftz ? flush(pa[l]) : pa[l];                              \
-            const float r = quiet(e);                                                \
-            d[l] = ftz ? flush(r) : r;                                               \
-        }                                                                            \
+#define FTZ1(name, e)                                                       \
+    static void name(const struct insn *i, void *out, const void *const *s) \
+    {                                                                       \
+        const int ftz = (i->mods & MOD_FTZ) != 0;                           \
+        const float *pa = s[0];                                             \
+        float *d = out;                                                     \
+        EACH                                                                \
+        {                                                                   \
+            const float a = ftz ? flush(pa[l]) : pa[l];                     \
+            const float r = quiet(e);                                       \
+            d[l] = ftz ? flush(r) : r;                                      \
+        }                                                                   \
     }
 FTZ1(rsqrt_f32, (float)(1 / __builtin_sqrt((double)a)))
 
@@ -147,8 +147,12 @@ static inline double nearest(double v) { return v + 0x1.8p52 - 0x1.8p52; }
 static inline double power2(double v)
 {
     const double whole = nearest(v), x = (v - whole) * 0x1.62e42fefa39efp-1;
-    const double p = 1 + x * (1 + x * (1.0 / 2 + x * (1.0 / 6 + x * (1.0 / 24 + x * (1.0 / 120 +
-                     x * (1.0 / 720 + x * (1.0 / 5040 + x * (1.0 / 40320))))))));
+    const double p =
+        1 + x * (1 + x * (1.0 / 2 +
+                          x * (1.0 / 6 +
+                               x * (1.0 / 24 +
+                                    x * (1.0 / 120 + x * (1.0 / 720 + x * (1.0 / 5040 +
+                                                                           x * (1.0 / 40320))))))));
     return p * double_of((uint64_t)((int64_t)whole + 1023) << 52);
 }
 
@@ -167,8 +171,9 @@ static inline double logarithm2(double v)
     const double exponent = (double)((int64_t)bits >> 52);
     const double m = double_of((bits & 0xfffffffffffff) + 0x3fe6a09e667f3bcd);
     const double z = (m - 1) / (m + 1), y = z * z;
-    const double p = 1 + y * (1.0 / 3 + y * (1.0 / 5 + y * (1.0 / 7 + y * (1.0 / 9 + y * (1.0 / 11 +
-                     y * (1.0 / 13))))));
+    const double p =
+        1 + y * (1.0 / 3 +
+                 y * (1.0 / 5 + y * (1.0 / 7 + y * (1.0 / 9 + y * (1.0 / 11 + y * (1.0 / 13))))));
     return exponent + z * p * 0x1.71547652b82fep1; /* 2 / ln 2 */
 }
 
@@ -189,8 +194,8 @@ static inline double small_sine(double x)
 static inline double small_cosine(double x)
 {
     const double y = x * x;
-    return 1 + y * (-1.0 / 2 + y * (1.0 / 24 + y * (-1.0 / 720 + y * (1.0 / 40320 +
-               y * (-1.0 / 3628800)))));
+    return 1 + y * (-1.0 / 2 +
+                    y * (1.0 / 24 + y * (-1.0 / 720 + y * (1.0 / 40320 + y * (-1.0 / 3628800)))));
 }
 
 /* quarter 0: sin, 1: cos; pi / 2 in two parts */
@@ -218,17 +223,17 @@ F1(tanh_f32, quiet(tanh_of(a)))
 
 /* ---- sign, smaller, larger ---- */
 
-#define FTZ_SIGN(name, e)                                                            \
-    static void name(const struct insn *i, void *out, const void *const *s)          \
-    {                                                                                \
-        const uint32_t *pa = s[0];                                                   \
-        uint32_t *d = out;                                                           \
-        const int ftz = (i->mods & MOD_FTZ) != 0;                                    \
-        EACH                                                                         \
-        {                                                                            \
-            const uint32_t a = ftz ? bits_f32(flush(float_of(pa[l]))) : pa[l];       \
-            d[l] = (a & ~SIGN32) > 0x7f800000 ? NAN_F32 : (e);                       \
-        }                                                                            \
+#define FTZ_SIGN(name, e)                                                      \
+    static void name(const struct insn *i, void *out, const void *const *s)    \
+    {                                                                          \
+        const uint32_t *pa = s[0];                                             \
+        uint32_t *d = out;                                                     \
+        const int ftz = (i->mods & MOD_FTZ) != 0;                              \
+        EACH                                                                   \
+        {                                                                      \
+            const uint32_t a = ftz ? bits_f32(flush(float_of(pa[l]))) : pa[l]; \
+            d[l] = (a & ~SIGN32) > 0x7f800000 ? NAN_F32 : (e);                 \
+        }                                                                      \
     }
 FTZ_SIGN(abs_f32, a & ~SIGN32)
 FTZ_SIGN(neg_f32, a ^ SIGN32)
@@ -258,17 +263,17 @@ static inline double larger64(double a, double b)
     const double equal = double_of(bits_f64(a) & bits_f64(b));
     return a > b ? a : b > a ? b : a == b ? equal : a != a ? b : a;
 }
-#define CHOICE(name, of)                                                             \
-    static void name(const struct insn *i, void *out, const void *const *s)          \
-    {                                                                                \
-        const float *pa = s[0], *pb = s[1];                                          \
-        float *d = out;                                                              \
-        const int ftz = (i->mods & MOD_FTZ) != 0, nan = (i->mods & MOD_NAN) != 0;    \
-        EACH                                                                         \
-        {                                                                            \
+#define CHOICE(name, of)                                                                \
+    static void name(const struct insn *i, void *out, const void *const *s)             \
+    {                                                                                   \
+        const float *pa = s[0], *pb = s[1];                                             \
+        float *d = out;                                                                 \
+        const int ftz = (i->mods & MOD_FTZ) != 0, nan = (i->mods & MOD_NAN) != 0;       \
+        EACH                                                                            \
+        {                                                                               \
             const float a = ftz ? flush(pa[l]) : pa[l], b = ftz ? flush(pb[l]) : pb[l]; \
-            d[l] = nan && (a != a || b != b) ? float_of(NAN_F32) : of(a, b);         \
-        }                                                                            \
+            d[l] = nan && (a != a || b != b) ? float_of(NAN_F32) : of(a, b);            \
+        }                                                                               \
     }
 CHOICE(min_f32, smaller)
 CHOICE(max_f32, larger)

@@ -43,8 +43,7 @@ static inline void pack_f16(uint32_t out[LANES], const float v[LANES])
         const __m512i half = _mm512_cvtepu16_epi32(
             _mm512_cvtps_ph(lanes, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
         const __mmask16 nan = _mm512_cmp_ps_mask(lanes, lanes, _CMP_UNORD_Q);
-        _mm512_storeu_si512(out + l,
-                            _mm512_mask_blend_epi32(nan, half, _mm512_set1_epi32(0x7fff)));
+        _mm512_storeu_si512(out + l, _mm512_mask_blend_epi32(nan, half, _mm512_set1_epi32(0x7fff)));
     }
 #else
     numbers_lanes_to_f16(out, v);
@@ -71,40 +70,40 @@ static inline void limit_lanes(float v[LANES], const struct insn *i)
 }
 
 /* half(r, i, sources, high): floats of one half of all lanes */
-#define ONE_HALF(name, half, pack)                                                   \
-    static void name(const struct insn *i, void *out, const void *const *s)          \
-    {                                                                                \
-        float r[LANES];                                                              \
-        half(r, i, s, 0);                                                            \
-        pack(out, r);                                                                \
+#define ONE_HALF(name, half, pack)                                          \
+    static void name(const struct insn *i, void *out, const void *const *s) \
+    {                                                                       \
+        float r[LANES];                                                     \
+        half(r, i, s, 0);                                                   \
+        pack(out, r);                                                       \
     }
-#define TWO_HALVES(name, half, pack)                                                 \
-    static void name(const struct insn *i, void *out, const void *const *s)          \
-    {                                                                                \
-        float r[LANES];                                                              \
-        uint32_t low[LANES], high[LANES], *d = out;                                  \
-        half(r, i, s, 0);                                                            \
-        pack(low, r);                                                                \
-        half(r, i, s, 1);                                                            \
-        pack(high, r);                                                               \
-        EACH d[l] = high[l] << 16 | low[l];                                          \
+#define TWO_HALVES(name, half, pack)                                        \
+    static void name(const struct insn *i, void *out, const void *const *s) \
+    {                                                                       \
+        float r[LANES];                                                     \
+        uint32_t low[LANES], high[LANES], *d = out;                         \
+        half(r, i, s, 0);                                                   \
+        pack(low, r);                                                       \
+        half(r, i, s, 1);                                                   \
+        pack(high, r);                                                      \
+        EACH d[l] = high[l] << 16 | low[l];                                 \
     }
 #define HALVES(name, half, type) \
     ONE_HALF(name, half, pack_##type) TWO_HALVES(name##x2, half, pack_##type)
 
-#define HALF2(name, type, expression)                                                \
+#define HALF2(name, type, expression)                                                             \
     static void half_##name(float r[LANES], const struct insn *i, const void *const *s, int high) \
-    {                                                                                \
-        float va[LANES], vb[LANES];                                                  \
-        (void)i;                                                                     \
-        unpack_##type(va, s[0], high);                                               \
-        unpack_##type(vb, s[1], high);                                               \
-        EACH                                                                         \
-        {                                                                            \
-            const float a = va[l], b = vb[l];                                        \
-            r[l] = expression;                                                       \
-        }                                                                            \
-    }                                                                                \
+    {                                                                                             \
+        float va[LANES], vb[LANES];                                                               \
+        (void)i;                                                                                  \
+        unpack_##type(va, s[0], high);                                                            \
+        unpack_##type(vb, s[1], high);                                                            \
+        EACH                                                                                      \
+        {                                                                                         \
+            const float a = va[l], b = vb[l];                                                     \
+            r[l] = expression;                                                                    \
+        }                                                                                         \
+    }                                                                                             \
     HALVES(name, half_##name, type)
 
 HALF2(add_f16, f16, quiet(a + b))
@@ -115,24 +114,24 @@ HALF2(sub_bf16, bf16, quiet(a - b))
 HALF2(mul_bf16, bf16, quiet(a *b))
 
 /* The same with .ftz and .sat; a flushed result has to be flushed as f16: after its rounding. */
-#define HALF2_ANY(name, expression)                                                  \
+#define HALF2_ANY(name, expression)                                                               \
     static void half_##name(float r[LANES], const struct insn *i, const void *const *s, int high) \
-    {                                                                                \
-        float va[LANES], vb[LANES];                                                  \
-        uint32_t rounded[LANES];                                                     \
-        unpack_f16(va, s[0], high);                                                  \
-        unpack_f16(vb, s[1], high);                                                  \
-        flush_lanes(va, i);                                                          \
-        flush_lanes(vb, i);                                                          \
-        EACH                                                                         \
-        {                                                                            \
-            const float a = va[l], b = vb[l];                                        \
-            r[l] = expression;                                                       \
-        }                                                                            \
-        pack_f16(rounded, r);                                                        \
-        unpack_f16(r, rounded, 0);                                                   \
-        limit_lanes(r, i);                                                           \
-    }                                                                                \
+    {                                                                                             \
+        float va[LANES], vb[LANES];                                                               \
+        uint32_t rounded[LANES];                                                                  \
+        unpack_f16(va, s[0], high);                                                               \
+        unpack_f16(vb, s[1], high);                                                               \
+        flush_lanes(va, i);                                                                       \
+        flush_lanes(vb, i);                                                                       \
+        EACH                                                                                      \
+        {                                                                                         \
+            const float a = va[l], b = vb[l];                                                     \
+            r[l] = expression;                                                                    \
+        }                                                                                         \
+        pack_f16(rounded, r);                                                                     \
+        unpack_f16(r, rounded, 0);                                                                \
+        limit_lanes(r, i);                                                                        \
+    }                                                                                             \
     HALVES(name, half_##name, f16)
 HALF2_ANY(add_f16_any, quiet(a + b))
 HALF2_ANY(sub_f16_any, quiet(a - b))
@@ -168,17 +167,17 @@ static inline float fma_to_odd_bf16(float a, float b, float c)
     return sum - sum != 0 || sum == 0 ? (float)sum : (float)odd;
 }
 
-#define HALF_FMA(type)                                                               \
+#define HALF_FMA(type)                                                                      \
     static void half_fma_##type(float r[LANES], const struct insn *i, const void *const *s, \
-                                int high)                                            \
-    {                                                                                \
-        float a[LANES], b[LANES], c[LANES];                                          \
-        unpack_##type(a, s[0], high);                                                \
-        unpack_##type(b, s[1], high);                                                \
-        unpack_##type(c, s[2], high);                                                \
-        EACH r[l] = quiet(fma_to_odd_##type(a[l], b[l], c[l]));                      \
-        if (i->mods & MOD_RELU) EACH r[l] = r[l] > 0 || r[l] != r[l] ? r[l] : 0;     \
-    }                                                                                \
+                                int high)                                                   \
+    {                                                                                       \
+        float a[LANES], b[LANES], c[LANES];                                                 \
+        unpack_##type(a, s[0], high);                                                       \
+        unpack_##type(b, s[1], high);                                                       \
+        unpack_##type(c, s[2], high);                                                       \
+        EACH r[l] = quiet(fma_to_odd_##type(a[l], b[l], c[l]));                             \
+        if (i->mods & MOD_RELU) EACH r[l] = r[l] > 0 || r[l] != r[l] ? r[l] : 0;            \
+    }                                                                                       \
     HALVES(fma_##type, half_fma_##type, type)
 HALF_FMA(f16)
 HALF_FMA(bf16)
@@ -202,17 +201,17 @@ ONE_HALF(fma_f16_any, half_fma_f16_any, pack_f16)
 TWO_HALVES(fma_f16x2_any, half_fma_f16_any, pack_f16)
 
 /* ---- smaller, larger ---- */
-#define HALF_CHOICE(name, type, of)                                                  \
+#define HALF_CHOICE(name, type, of)                                                               \
     static void half_##name(float r[LANES], const struct insn *i, const void *const *s, int high) \
-    {                                                                                \
-        float a[LANES], b[LANES];                                                    \
-        unpack_##type(a, s[0], high);                                                \
-        unpack_##type(b, s[1], high);                                                \
-        flush_lanes(a, i);                                                           \
-        flush_lanes(b, i);                                                           \
-        const int nan = (i->mods & MOD_NAN) != 0;                                    \
-        EACH r[l] = nan && (a[l] != a[l] || b[l] != b[l]) ? float_of(NAN_F32) : of(a[l], b[l]); \
-    }                                                                                \
+    {                                                                                             \
+        float a[LANES], b[LANES];                                                                 \
+        unpack_##type(a, s[0], high);                                                             \
+        unpack_##type(b, s[1], high);                                                             \
+        flush_lanes(a, i);                                                                        \
+        flush_lanes(b, i);                                                                        \
+        const int nan = (i->mods & MOD_NAN) != 0;                                                 \
+        EACH r[l] = nan && (a[l] != a[l] || b[l] != b[l]) ? float_of(NAN_F32) : of(a[l], b[l]);   \
+    }                                                                                             \
     HALVES(name, half_##name, type)
 HALF_CHOICE(min_f16, f16, smaller)
 HALF_CHOICE(max_f16, f16, larger)
@@ -225,14 +224,14 @@ W1(neg_f16, uint32_t, (a ^ 0x8000) & 0xffff)
 W1(neg_f16x2, uint32_t, a ^ 0x80008000)
 
 /* ---- approximations ---- */
-#define HALF1(name, type, of)                                                        \
+#define HALF1(name, type, of)                                                                     \
     static void half_##name(float r[LANES], const struct insn *i, const void *const *s, int high) \
-    {                                                                                \
-        float a[LANES];                                                              \
-        (void)i;                                                                     \
-        unpack_##type(a, s[0], high);                                                \
-        EACH r[l] = quiet(of(a[l]));                                                 \
-    }                                                                                \
+    {                                                                                             \
+        float a[LANES];                                                                           \
+        (void)i;                                                                                  \
+        unpack_##type(a, s[0], high);                                                             \
+        EACH r[l] = quiet(of(a[l]));                                                              \
+    }                                                                                             \
     HALVES(name, half_##name, type)
 HALF1(ex2_f16, f16, ex2)
 HALF1(ex2_bf16, bf16, ex2)

@@ -17,34 +17,34 @@ W2(sub_s32_sat, int32_t, clamp_s32((int64_t)a - b))
 L2(sub_u64, uint64_t, a - b)
 
 /* ---- multiply ---- */
-W2(mul_u16, uint32_t, (uint16_t)(a * b))
-W2(mul_u32, uint32_t, a * b)
-L2(mul_u64, uint64_t, a * b)
-W2(mul_hi_u16, uint16_t, (uint32_t)a * b >> 16)
-W2(mul_hi_s16, int16_t, (uint16_t)((int32_t)a * b >> 16))
-W2(mul_hi_u32, uint32_t, (uint64_t)a * b >> 32)
-W2(mul_hi_s32, int32_t, (uint64_t)((int64_t)a * b) >> 32)
-L2(mul_hi_u64, uint64_t, (wide_u)a * b >> 64)
-L2(mul_hi_s64, int64_t, (wide_s)a * b >> 64)
-W2(mul_wide_u16, uint16_t, (uint32_t)a * b)
-W2(mul_wide_s16, int16_t, (int32_t)a * b)
-OP2(mul_wide_u32, uint64_t, uint32_t, uint32_t, uint32_t, uint32_t, (uint64_t)a * b)
-OP2(mul_wide_s32, uint64_t, int32_t, uint32_t, int32_t, uint32_t, (int64_t)a * b)
-W3(mad_u16, uint32_t, (uint16_t)(a * b + c))
-W3(mad_u32, uint32_t, a * b + c)
-L3(mad_u64, uint64_t, a * b + c)
-W3(mad_hi_u32, uint32_t, (uint32_t)((uint64_t)a * b >> 32) + c)
-W3(mad_hi_s32, int32_t, (uint32_t)((uint64_t)((int64_t)a * b) >> 32) + (uint32_t)c)
-L3(mad_hi_u64, uint64_t, (uint64_t)((wide_u)a * b >> 64) + c)
-L3(mad_hi_s64, int64_t, (uint64_t)((wide_s)a * b >> 64) + (uint64_t)c)
+W2(mul_u16, uint32_t, (uint16_t)(a *b))
+W2(mul_u32, uint32_t, a *b)
+L2(mul_u64, uint64_t, a *b)
+W2(mul_hi_u16, uint16_t, (uint32_t)a *b >> 16)
+W2(mul_hi_s16, int16_t, (uint16_t)((int32_t)a *b >> 16))
+W2(mul_hi_u32, uint32_t, (uint64_t)a *b >> 32)
+W2(mul_hi_s32, int32_t, (uint64_t)((int64_t)a *b) >> 32)
+L2(mul_hi_u64, uint64_t, (wide_u)a *b >> 64)
+L2(mul_hi_s64, int64_t, (wide_s)a *b >> 64)
+W2(mul_wide_u16, uint16_t, (uint32_t)a *b)
+W2(mul_wide_s16, int16_t, (int32_t)a *b)
+OP2(mul_wide_u32, uint64_t, uint32_t, uint32_t, uint32_t, uint32_t, (uint64_t)a *b)
+OP2(mul_wide_s32, uint64_t, int32_t, uint32_t, int32_t, uint32_t, (int64_t)a *b)
+W3(mad_u16, uint32_t, (uint16_t)(a *b + c))
+W3(mad_u32, uint32_t, a *b + c)
+L3(mad_u64, uint64_t, a *b + c)
+W3(mad_hi_u32, uint32_t, (uint32_t)((uint64_t)a *b >> 32) + c)
+W3(mad_hi_s32, int32_t, (uint32_t)((uint64_t)((int64_t)a *b) >> 32) + (uint32_t)c)
+L3(mad_hi_u64, uint64_t, (uint64_t)((wide_u)a *b >> 64) + c)
+L3(mad_hi_s64, int64_t, (uint64_t)((wide_s)a *b >> 64) + (uint64_t)c)
 OP3(mad_wide_u16, uint32_t, uint16_t, uint32_t, uint16_t, uint32_t, uint32_t, uint32_t,
     (uint32_t)a *b + c)
 OP3(mad_wide_s16, uint32_t, int16_t, uint32_t, int16_t, uint32_t, uint32_t, uint32_t,
-    (uint32_t)((int32_t)a * b) + c)
+    (uint32_t)((int32_t)a *b) + c)
 OP3(mad_wide_u32, uint64_t, uint32_t, uint32_t, uint32_t, uint32_t, uint64_t, uint64_t,
     (uint64_t)a *b + c)
 OP3(mad_wide_s32, uint64_t, int32_t, uint32_t, int32_t, uint32_t, uint64_t, uint64_t,
-    (uint64_t)((int64_t)a * b) + c)
+    (uint64_t)((int64_t)a *b) + c)
 
 /* ---- divide: by zero gives all bits, the remainder the dividend, as the hardware does ---- */
 W2(div_u16, uint16_t, b ? a / b : 0xffff)
@@ -82,9 +82,9 @@ W2(max_s32_relu, int32_t, MAX(MAX(a, b), 0))
 L2(max_u64, uint64_t, MAX(a, b))
 L2(max_s64, int64_t, MAX(a, b))
 
-#define HIGH(T, v) ((T)((v) >> 16))
-#define LOW(T, v)  ((T)(v))
-#define PAIR(high, low) ((uint32_t)(uint16_t)(high) << 16 | (uint16_t)(low))
+#define HIGH(T, v)       ((T)((v) >> 16))
+#define LOW(T, v)        ((T)(v))
+#define PAIR(high, low)  ((uint32_t)(uint16_t)(high) << 16 | (uint16_t)(low))
 #define BOTH(F, T, a, b) PAIR(F(HIGH(T, a), HIGH(T, b)), F(LOW(T, a), LOW(T, b)))
 W2(min_u16x2, uint32_t, BOTH(MIN, uint16_t, a, b))
 W2(min_s16x2, uint32_t, BOTH(MIN, int16_t, a, b))
@@ -99,17 +99,17 @@ L3(sad_u64, uint64_t, c + MAX(a, b) - MIN(a, b))
 L3(sad_s64, int64_t, (uint64_t)c + (uint64_t)MAX(a, b) - (uint64_t)MIN(a, b))
 
 /* ---- dot products of bytes; of halves with bytes ---- */
-#define BYTE(T, v, n) ((int32_t)(T)((v) >> (n) * 8))
-#define DOT4(TA, TB)                                                                    \
-    (uint32_t)(BYTE(TA, a, 0) * BYTE(TB, b, 0) + BYTE(TA, a, 1) * BYTE(TB, b, 1) +      \
-               BYTE(TA, a, 2) * BYTE(TB, b, 2) + BYTE(TA, a, 3) * BYTE(TB, b, 3)) + c
+#define BYTE(T, v, n) ((int32_t)(T)((v) >> (n)*8))
+#define DOT4(TA, TB)                                                                \
+    (uint32_t)(BYTE(TA, a, 0) * BYTE(TB, b, 0) + BYTE(TA, a, 1) * BYTE(TB, b, 1) +  \
+               BYTE(TA, a, 2) * BYTE(TB, b, 2) + BYTE(TA, a, 3) * BYTE(TB, b, 3)) + \
+        c
 W3(dp4a_uu, uint32_t, DOT4(uint8_t, uint8_t))
 W3(dp4a_us, uint32_t, DOT4(uint8_t, int8_t))
 W3(dp4a_su, uint32_t, DOT4(int8_t, uint8_t))
 W3(dp4a_ss, uint32_t, DOT4(int8_t, int8_t))
-#define DOT2(TA, TB, n)                                     \
-    (uint32_t)((int32_t)LOW(TA, a) * BYTE(TB, b, n) +       \
-               (int32_t)HIGH(TA, a) * BYTE(TB, b, n + 1)) + c
+#define DOT2(TA, TB, n) \
+    (uint32_t)((int32_t)LOW(TA, a) * BYTE(TB, b, n) + (int32_t)HIGH(TA, a) * BYTE(TB, b, n + 1)) + c
 W3(dp2a_lo_uu, uint32_t, DOT2(uint16_t, uint8_t, 0))
 W3(dp2a_lo_us, uint32_t, DOT2(uint16_t, int8_t, 0))
 W3(dp2a_lo_su, uint32_t, DOT2(int16_t, uint8_t, 0))
@@ -236,10 +236,13 @@ W2(bmsk_clamp, uint32_t, a > 31 ? 0 : low_bits(MIN(b, 32)) << a)
 W2(bmsk_wrap, uint32_t, low_bits(b & 31) << (a & 31))
 
 /* The highest bit that differs from the sign. */
-static inline uint32_t top_bit(uint64_t v) { return v ? 63u - (uint32_t)__builtin_clzll(v) : 0xffffffff; }
+static inline uint32_t top_bit(uint64_t v)
+{
+    return v ? 63u - (uint32_t)__builtin_clzll(v) : 0xffffffff;
+}
 #define SHIFT_TO(width, v) (top_bit(v) == 0xffffffff ? 0xffffffff : (width)-1 - top_bit(v))
-#define MAGNITUDE32 (uint32_t)(a ^ (uint32_t)((int32_t)a >> 31))
-#define MAGNITUDE64 (a ^ (uint64_t)((int64_t)a >> 63))
+#define MAGNITUDE32        (uint32_t)(a ^ (uint32_t)((int32_t)a >> 31))
+#define MAGNITUDE64        (a ^ (uint64_t)((int64_t)a >> 63))
 W1(bfind_u32, uint32_t, top_bit(a))
 W1(bfind_s32, uint32_t, top_bit(MAGNITUDE32))
 OP1(bfind_u64, uint32_t, uint64_t, uint64_t, top_bit(a))

@@ -40,10 +40,10 @@ typedef void (*run_fn)(struct warp *w, const struct insn *i, uint32_t mask);
 typedef void (*alu_fn)(const struct insn *i, void *d, const void *const *s);
 
 enum insn_kind {
-    KIND_RUN,  /* run() */
-    KIND_ALU,  /* o[0] = alu(o[1] ..), a 32-bit slot */
+    KIND_RUN, /* run() */
+    KIND_ALU, /* o[0] = alu(o[1] ..), a 32-bit slot */
     KIND_ALU64,
-    KIND_SET,  /* o[0], o[1]: predicates; alu writes two masks */
+    KIND_SET, /* o[0], o[1]: predicates; alu writes two masks */
 };
 
 enum insn_flag {
@@ -58,14 +58,37 @@ enum insn_flag {
 };
 
 enum insn_mod {
-    MOD_SAT = 1, MOD_SATFINITE = 2, MOD_FTZ = 4, MOD_RELU = 8, MOD_NAN = 16, MOD_INTEGER = 32,
+    MOD_SAT = 1,
+    MOD_SATFINITE = 2,
+    MOD_FTZ = 4,
+    MOD_RELU = 8,
+    MOD_NAN = 16,
+    MOD_INTEGER = 32,
     MOD_ROUND = 64, /* a rounding was named */
-    MOD_NC = 128, MOD_XORSIGN = 256,
+    MOD_NC = 128,
+    MOD_XORSIGN = 256,
 };
 
 enum compare {
-    CMP_EQ, CMP_NE, CMP_LT, CMP_LE, CMP_GT, CMP_GE, CMP_LO, CMP_LS, CMP_HI, CMP_HS,
-    CMP_EQU, CMP_NEU, CMP_LTU, CMP_LEU, CMP_GTU, CMP_GEU, CMP_NUM, CMP_NAN, CMP_COUNT
+    CMP_EQ,
+    CMP_NE,
+    CMP_LT,
+    CMP_LE,
+    CMP_GT,
+    CMP_GE,
+    CMP_LO,
+    CMP_LS,
+    CMP_HI,
+    CMP_HS,
+    CMP_EQU,
+    CMP_NEU,
+    CMP_LTU,
+    CMP_LEU,
+    CMP_GTU,
+    CMP_GEU,
+    CMP_NUM,
+    CMP_NAN,
+    CMP_COUNT
 };
 enum combine { COMBINE_NONE, COMBINE_AND, COMBINE_OR, COMBINE_XOR };
 
@@ -84,9 +107,9 @@ struct insn {
     uint8_t class;   /* enum vgpu_class */
     uint8_t type[4]; /* enum ptx_type, as the opcode names them */
     uint8_t space, vector, round, compare, combine;
-    uint16_t wide; /* bit n: operand n is a 64-bit slot (n below 16) */
-    uint8_t field; /* what the row says */
-    uint16_t row;  /* of the table of opcodes */
+    uint16_t wide;  /* bit n: operand n is a 64-bit slot (n below 16) */
+    uint8_t field;  /* what the row says */
+    uint16_t row;   /* of the table of opcodes */
     int8_t more[4]; /* immediates after the first */
     uint8_t mores;
     uint32_t check; /* first of its registers that are followed, in struct code's `check` */
@@ -105,7 +128,7 @@ struct code_function {
     uint32_t shared_bytes; /* static */
     uint32_t dynamic_at;   /* address of dynamic shared memory */
     uint32_t param_bytes;
-    int max_threads; /* .maxntid in all; 0: not said */
+    int max_threads;   /* .maxntid in all; 0: not said */
     uint32_t block[3]; /* .reqntid; 0: free */
     const struct ptx_function *source;
 };

@@ -12,8 +12,8 @@ struct decoder {
     const struct ptx_statement *s;
     struct insn *i;
     const struct opcode_match *m;
-    uint32_t *number;     /* instruction of each statement of the function */
-    uint32_t operand;     /* of the statement, being read */
+    uint32_t *number;          /* instruction of each statement of the function */
+    uint32_t operand;          /* of the statement, being read */
     int addresses, immediates; /* seen */
 };
 
@@ -160,8 +160,7 @@ static int take_predicate(struct decoder *x, const struct ptx_operand *o, int ro
 static int is_of_kernel(const struct decoder *x, const struct ptx_operand *base)
 {
     const struct ptx_function *f = &x->d->ptx->function[x->function];
-    return f->entry &&
-           (base->kind != PTX_VARIABLE || base->index < f->first_variable + f->params);
+    return f->entry && (base->kind != PTX_VARIABLE || base->index < f->first_variable + f->params);
 }
 
 static int take_address(struct decoder *x, const struct ptx_operand *o)
@@ -192,8 +191,8 @@ static int take_list(struct decoder *x, const struct ptx_operand *o, int role)
     const int parts = single ? 1 : o->parts;
     if (role == ROLE_DEF) x->i->vector = (uint8_t)parts;
     for (int i = 0; i < parts; i++) {
-        const int good = role & ROLE_USE ? take_source(x, &part[i], 0, 0)
-                                         : take_result(x, &part[i], 0);
+        const int good =
+            role & ROLE_USE ? take_source(x, &part[i], 0, 0) : take_result(x, &part[i], 0);
         if (!good) return 0;
         if (role == (ROLE_USE | ROLE_DEF)) x->d->role[x->d->refs - 1] = (uint8_t)role;
     }
@@ -252,7 +251,8 @@ static int take_immediate(struct decoder *x, const struct ptx_operand *o)
 static int add_move(struct decoder *x, int32_t from, int32_t to)
 {
     const struct code_variable *place = x->d->code->place;
-    return add_table(x, (uint32_t)place[from].address) && add_table(x, (uint32_t)place[to].address) &&
+    return add_table(x, (uint32_t)place[from].address) &&
+           add_table(x, (uint32_t)place[to].address) &&
            add_table(x, place[from].bytes < place[to].bytes ? place[from].bytes : place[to].bytes);
 }
 
@@ -267,7 +267,8 @@ static int take_call_moves(struct decoder *x, const struct ptx_function *f,
     if (!add_table(x, (uint32_t)in) || !add_table(x, (uint32_t)out)) return 0;
     for (int k = 0; k < in; k++) {
         const struct ptx_operand *o = &m->operand[arguments->index + k];
-        if (o->kind != PTX_VARIABLE || !add_move(x, o->index, f->first_variable + out + k)) return 0;
+        if (o->kind != PTX_VARIABLE || !add_move(x, o->index, f->first_variable + out + k))
+            return 0;
     }
     for (int k = 0; k < out; k++) {
         const struct ptx_operand *o = &m->operand[results->index + k];
@@ -349,9 +350,9 @@ static int take_operands(struct decoder *x, const char *roles)
 static int tensor_type(uint8_t type)
 {
     static const int8_t table[PTX_TYPE_COUNT] = {
-        [PTX_F16] = TENSOR_F16 + 1,   [PTX_BF16] = TENSOR_BF16 + 1, [PTX_TF32] = TENSOR_TF32 + 1,
-        [PTX_S8] = TENSOR_S8 + 1,     [PTX_U8] = TENSOR_U8 + 1,     [PTX_F32] = TENSOR_F32 + 1,
-        [PTX_S32] = TENSOR_S32 + 1,   [PTX_E4M3] = TENSOR_E4M3 + 1, [PTX_E5M2] = TENSOR_E5M2 + 1,
+        [PTX_F16] = TENSOR_F16 + 1, [PTX_BF16] = TENSOR_BF16 + 1, [PTX_TF32] = TENSOR_TF32 + 1,
+        [PTX_S8] = TENSOR_S8 + 1,   [PTX_U8] = TENSOR_U8 + 1,     [PTX_F32] = TENSOR_F32 + 1,
+        [PTX_S32] = TENSOR_S32 + 1, [PTX_E4M3] = TENSOR_E4M3 + 1, [PTX_E5M2] = TENSOR_E5M2 + 1,
     };
     return table[type] - 1;
 }
@@ -365,14 +366,10 @@ static int prepare_mma(struct decoder *x, const struct opcode_match *m)
     struct code_mma *mma = &c->mma[c->mmas];
     int type[4];
     for (int i = 0; i < 4; i++) type[i] = tensor_type(m->type[i]);
-    mma->op = (struct tensor_mma){m->shape[0] + 1,
-                                  m->shape[1] + 1,
-                                  m->shape[2] + 1,
-                                  (enum tensor_type)type[0],
-                                  (enum tensor_type)type[1],
-                                  (enum tensor_type)type[2],
-                                  (enum tensor_type)type[3],
-                                  (m->mods & MOD_SATFINITE) != 0};
+    mma->op = (struct tensor_mma){m->shape[0] + 1,           m->shape[1] + 1,
+                                  m->shape[2] + 1,           (enum tensor_type)type[0],
+                                  (enum tensor_type)type[1], (enum tensor_type)type[2],
+                                  (enum tensor_type)type[3], (m->mods & MOD_SATFINITE) != 0};
     if (type[0] < 0 || type[1] < 0 || type[2] < 0 || type[3] < 0) return 0;
     if (tensor_mma_registers(&mma->op, mma->count) != 0) return 0;
     const int all = mma->count[0] + mma->count[1] + mma->count[2] + mma->count[3];
@@ -539,7 +536,8 @@ static int decode_function(struct decoder *x)
 static void resolve_calls(struct code *c)
 {
     for (uint32_t n = 0; n < c->insns; n++)
-        if (c->insn[n].field == FIELD_CALL) c->insn[n].target = c->function[c->insn[n].target].first;
+        if (c->insn[n].field == FIELD_CALL)
+            c->insn[n].target = c->function[c->insn[n].target].first;
 }
 
 int decode_all(struct draft *d)

@@ -22,7 +22,7 @@ enum { DEVICE_THREADS = 1024, DEVICE_SHARED_PLAIN = 49152 };
 /* NULL beyond the last. */
 const struct device *device_at(int index);
 int device_count(void);
-/* A value of cuDeviceGetAttribute(); 0: not known. */
+/* The value of an attribute by the driver's number; 0: not known. */
 int device_attribute(const struct device *d, int attribute, int *value);
 /* Whether PTX for target (90, 'a') may run on it. */
 int device_takes(const struct device *d, int target, char suffix);

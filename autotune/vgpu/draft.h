@@ -29,7 +29,8 @@ struct draft {
     struct draft_constant *constant;
     uint32_t constants, constants_room;
     int32_t bucket[CONSTANT_BUCKETS];
-    uint32_t *watched; /* number of each register that wgmma concerns, or NO_OPERAND; NULL: none does */
+    uint32_t
+        *watched; /* number of each register that wgmma concerns, or NO_OPERAND; NULL: none does */
     char *error;
 };
 

@@ -45,10 +45,10 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the above */
 static _Thread_local struct context *stack[MAX_STACK];
 static _Thread_local int stacked;
 
-#define TRY_ANSWER(expression)                             \
-    do {                                                   \
-        const int answer_ = (expression);                  \
-        if (answer_ != ANSWER_SUCCESS) return answer_;     \
+#define TRY_ANSWER(expression)                         \
+    do {                                               \
+        const int answer_ = (expression);              \
+        if (answer_ != ANSWER_SUCCESS) return answer_; \
     } while (0)
 
 /* ---- contexts ---- */
@@ -449,8 +449,9 @@ static int work(void *stream, const struct graph_node *n)
 
 static int set_memory(uint64_t to, uint32_t value, uint32_t size, size_t count, void *stream)
 {
-    return work(stream, &(struct graph_node){
-                            .kind = GRAPH_FILL, .to = to, .value = value, .size = size, .bytes = count});
+    return work(stream,
+                &(struct graph_node){
+                    .kind = GRAPH_FILL, .to = to, .value = value, .size = size, .bytes = count});
 }
 
 VGPU_API int cuMemsetD8Async(uint64_t address, unsigned char value, size_t count, void *stream)
@@ -472,8 +473,7 @@ VGPU_API int cuMemsetD32_v2(uint64_t address, unsigned value, size_t count)
 
 static int copy(enum graph_kind kind, uint64_t to, uint64_t from, size_t bytes, void *stream)
 {
-    return work(stream,
-                &(struct graph_node){.kind = kind, .to = to, .from = from, .bytes = bytes});
+    return work(stream, &(struct graph_node){.kind = kind, .to = to, .from = from, .bytes = bytes});
 }
 
 VGPU_API int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream)
@@ -724,9 +724,8 @@ VGPU_API int cuLaunchKernelEx(const struct launch_config *config, void *function
                               void **extra)
 {
     if (!config || (config->count && !config->attributes)) return ANSWER_INVALID_VALUE;
-    struct module_launch l = {.function = function,
-                              .cluster = {1, 1, 1},
-                              .dynamic_bytes = config->dynamic_bytes};
+    struct module_launch l = {
+        .function = function, .cluster = {1, 1, 1}, .dynamic_bytes = config->dynamic_bytes};
     memcpy(l.grid, config->grid, sizeof l.grid);
     memcpy(l.block, config->block, sizeof l.block);
     for (unsigned i = 0; i < config->count; i++)
@@ -804,7 +803,9 @@ VGPU_API int cuGetProcAddress_v2(const char *symbol, void **function, int versio
     if (!symbol || !function) return ANSWER_INVALID_VALUE;
     snprintf(newer, sizeof newer, "%.80s_v2", symbol);
     Dl_info self;
-    void *library = dladdr((void *)(uintptr_t)cuInit, &self) ? dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+    void *library = dladdr((void *)(uintptr_t)cuInit, &self)
+                        ? dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD)
+                        : NULL;
     *function = library ? dlsym(library, newer) : NULL;
     if (library && !*function) *function = dlsym(library, symbol);
     if (library) dlclose(library);

@@ -15,7 +15,7 @@
 #include "opcode.h"
 
 struct block {
-    uint32_t first, end; /* instructions */
+    uint32_t first, end;  /* instructions */
     uint32_t edge, edges; /* successors */
 };
 

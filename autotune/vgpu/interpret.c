@@ -17,7 +17,7 @@ static void look_up_next(struct warp *w)
 {
     w->next_pc = NO_PC;
     EACH_LANE(l, others(w))
-        if (w->lane_pc[l] < w->next_pc) w->next_pc = w->lane_pc[l];
+    if (w->lane_pc[l] < w->next_pc) w->next_pc = w->lane_pc[l];
 }
 
 static void leave_at(struct warp *w, uint32_t lanes, uint32_t pc)
@@ -161,7 +161,8 @@ void interpret_exit(struct warp *w, uint32_t mask)
         wgmma_end(w);
         barrier_warp_ended(w);
         barrier_cluster_check(w->block);
-    } if (w->active == 0) {
+    }
+    if (w->active == 0) {
         choose_group(w);
     }
 }

@@ -5,8 +5,8 @@
 #include "warp.h"
 
 enum {
-    TURN_STEPS = 4096,        /* instructions of a warp's turn */
-    BLOCK_STEPS = 1 << 27,    /* of a block, before it counts as endless */
+    TURN_STEPS = 4096,     /* instructions of a warp's turn */
+    BLOCK_STEPS = 1 << 27, /* of a block, before it counts as endless */
 };
 
 /* Returns the number of instructions. */

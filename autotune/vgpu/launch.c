@@ -24,7 +24,10 @@ struct run {
 
 /* ---- a worker's memory ---- */
 
-static uint32_t threads_of(const struct launch *l) { return l->block[0] * l->block[1] * l->block[2]; }
+static uint32_t threads_of(const struct launch *l)
+{
+    return l->block[0] * l->block[1] * l->block[2];
+}
 
 static size_t warp_bytes(const struct launch *l)
 {
@@ -91,8 +94,9 @@ static void set_lane_specials(struct warp *w)
                                              PTX_LANEMASK_LT, PTX_LANEMASK_GE, PTX_LANEMASK_GT};
     for (uint32_t l = 0; l < LANES; l++) {
         const uint32_t t = (uint32_t)w->index * LANES + l, bit = 1u << l;
-        const uint32_t value[] = {t % n[0], t / n[0] % n[1], t / n[0] / n[1], l, bit,
-                                  bit | (bit - 1), bit - 1, ~(bit - 1), ~(bit | (bit - 1))};
+        const uint32_t value[] = {
+            t % n[0], t / n[0] % n[1], t / n[0] / n[1],   l, bit, bit | (bit - 1),
+            bit - 1,  ~(bit - 1),      ~(bit | (bit - 1))};
         for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
             const uint32_t at = w->block->code->special[names[i]];
             if (at != NO_OPERAND) ((uint32_t *)operand_at(w, at))[l] = value[i];

@@ -11,11 +11,11 @@ struct launch {
     uint32_t dynamic_shared_bytes;
     const uint8_t *params;
     int processors;
-    uint32_t number; /* of memory_begin_launch */
-    int checks;      /* 0: bounds only */
-    int timed;       /* count ticks by class */
-    int threads;     /* 0: one per processor of the host */
-    uint64_t id;     /* %gridid */
+    uint32_t number;   /* of memory_begin_launch */
+    int checks;        /* 0: bounds only */
+    int timed;         /* count ticks by class */
+    int threads;       /* 0: one per processor of the host */
+    uint64_t id;       /* %gridid */
     uint8_t *released; /* order.h; made by launch_run() */
 };
 

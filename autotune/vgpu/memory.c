@@ -49,8 +49,8 @@ static uint64_t alloc_locked(int device, size_t bytes, int zeroed)
     memset(m->host, zeroed ? 0 : 0xcd, bytes);
     m->bytes = bytes;
     m->device = device;
-    m->base = (uint64_t)(windows++ + MEMORY_FIRST_WINDOW) << MEMORY_WINDOW_BITS |
-              MEMORY_START_OFFSET;
+    m->base =
+        (uint64_t)(windows++ + MEMORY_FIRST_WINDOW) << MEMORY_WINDOW_BITS | MEMORY_START_OFFSET;
     used[device] += bytes;
     return m->base;
 }

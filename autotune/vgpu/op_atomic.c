@@ -68,13 +68,13 @@ static uint64_t change_add(uint64_t old, uint64_t b, uint64_t c, enum ptx_type t
     }
 }
 
-#define CHANGE(name, expression)                                                            \
-    static uint64_t change_##name(uint64_t old, uint64_t b, uint64_t c, enum ptx_type t)   \
-    {                                                                                       \
-        (void)old;                                                                          \
-        (void)c;                                                                            \
-        (void)t;                                                                            \
-        return expression;                                                                  \
+#define CHANGE(name, expression)                                                         \
+    static uint64_t change_##name(uint64_t old, uint64_t b, uint64_t c, enum ptx_type t) \
+    {                                                                                    \
+        (void)old;                                                                       \
+        (void)c;                                                                         \
+        (void)t;                                                                         \
+        return expression;                                                               \
     }
 CHANGE(min, less(b, old, t) ? b : old)
 CHANGE(max, less(old, b, t) ? b : old)
@@ -88,15 +88,15 @@ CHANGE(dec, old == 0 || old > b ? b : old - 1)
 
 /* ---- one lane ---- */
 
-#define EXCHANGE(T)                                                                              \
-    static uint64_t exchange_##T(void *at, change_fn change, uint64_t b, uint64_t c,            \
-                                 enum ptx_type t)                                               \
-    {                                                                                            \
-        T old = __atomic_load_n((T *)at, __ATOMIC_RELAXED), now;                                 \
-        do now = (T)change(old, b, c, t);                                                        \
-        while (!__atomic_compare_exchange_n((T *)at, &old, now, 0, __ATOMIC_SEQ_CST,             \
-                                            __ATOMIC_RELAXED));                                  \
-        return old;                                                                              \
+#define EXCHANGE(T)                                                                  \
+    static uint64_t exchange_##T(void *at, change_fn change, uint64_t b, uint64_t c, \
+                                 enum ptx_type t)                                    \
+    {                                                                                \
+        T old = __atomic_load_n((T *)at, __ATOMIC_RELAXED), now;                     \
+        do now = (T)change(old, b, c, t);                                            \
+        while (!__atomic_compare_exchange_n((T *)at, &old, now, 0, __ATOMIC_SEQ_CST, \
+                                            __ATOMIC_RELAXED));                      \
+        return old;                                                                  \
     }
 EXCHANGE(uint16_t)
 EXCHANGE(uint32_t)
@@ -145,14 +145,14 @@ static void atomic(struct warp *w, const struct insn *i, uint32_t mask, change_f
     w->block->progress++;
 }
 
-#define ATOMIC(name)                                                          \
-    void op_atom_##name(struct warp *w, const struct insn *i, uint32_t mask)  \
-    {                                                                         \
-        atomic(w, i, mask, change_##name, 1);                                 \
-    }                                                                         \
-    void op_red_##name(struct warp *w, const struct insn *i, uint32_t mask)   \
-    {                                                                         \
-        atomic(w, i, mask, change_##name, 0);                                 \
+#define ATOMIC(name)                                                         \
+    void op_atom_##name(struct warp *w, const struct insn *i, uint32_t mask) \
+    {                                                                        \
+        atomic(w, i, mask, change_##name, 1);                                \
+    }                                                                        \
+    void op_red_##name(struct warp *w, const struct insn *i, uint32_t mask)  \
+    {                                                                        \
+        atomic(w, i, mask, change_##name, 0);                                \
     }
 ATOMIC(add)
 ATOMIC(min)

@@ -6,8 +6,7 @@
 static uint32_t living_warps(const struct block *b)
 {
     uint32_t living = 0;
-    for (int k = 0; k < b->warps; k++)
-        living |= (uint32_t)(b->warp[k].state != WARP_DONE) << k;
+    for (int k = 0; k < b->warps; k++) living |= (uint32_t)(b->warp[k].state != WARP_DONE) << k;
     return living;
 }
 
@@ -26,8 +25,8 @@ static struct named_barrier *barrier_of(struct warp *w, const struct insn *i, ui
 static uint32_t warps_of(struct warp *w, uint32_t threads, uint32_t mask)
 {
     if (threads % LANES)
-        FAULT(w, VGPU_ILLEGAL, (int)first_lane(mask), "a barrier of %u threads: not a multiple of %d",
-              threads, LANES);
+        FAULT(w, VGPU_ILLEGAL, (int)first_lane(mask),
+              "a barrier of %u threads: not a multiple of %d", threads, LANES);
     return threads / LANES;
 }
 
@@ -64,8 +63,8 @@ void barrier_warp_ended(struct warp *w)
 static void check_all_lanes(struct warp *w, uint32_t mask)
 {
     if (!w->block->checks || mask == w->born) return;
-    FAULT(w, VGPU_DIVERGENT, (int)first_lane(mask),
-          "only lanes %08x of %08x come to the barrier", mask, w->born);
+    FAULT(w, VGPU_DIVERGENT, (int)first_lane(mask), "only lanes %08x of %08x come to the barrier",
+          mask, w->born);
 }
 
 static struct named_barrier *arrive(struct warp *w, const struct insn *i, uint32_t operand,
@@ -74,8 +73,7 @@ static struct named_barrier *arrive(struct warp *w, const struct insn *i, uint32
     interpret_place(w, i);
     check_all_lanes(w, mask);
     struct named_barrier *n = barrier_of(w, i, operand, mask, number);
-    const uint32_t threads =
-        ((const uint32_t *)operand_at(w, i->o[operand + 1]))[first_lane(mask)];
+    const uint32_t threads = ((const uint32_t *)operand_at(w, i->o[operand + 1]))[first_lane(mask)];
     const uint32_t warps = warps_of(w, threads, mask);
     if (n->arrived && n->expected != warps)
         FAULT(w, VGPU_ILLEGAL, (int)first_lane(mask), "barrier %d of %u warps, others said %u",

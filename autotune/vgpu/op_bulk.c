@@ -40,8 +40,7 @@ static struct shared_piece *new_pieces(struct warp *w, uint32_t count)
 
 /* ---- linear ---- */
 
-static int sizes_right(struct warp *w, uint32_t l, uint32_t shared, uint64_t global,
-                       uint32_t bytes)
+static int sizes_right(struct warp *w, uint32_t l, uint32_t shared, uint64_t global, uint32_t bytes)
 {
     return is_aligned(w, l, "address in shared memory", shared, PIECE) &
            is_aligned(w, l, "global address", global, PIECE) &
@@ -101,11 +100,11 @@ static const struct tensor_map *map_of(struct warp *w, const struct insn *i, uin
 {
     const struct tensor_map *m = access_constant(w, address, sizeof *m);
     if (!m || address % 64 != 0 || m->magic != TENSOR_MAP_MAGIC || m->rank != coordinates) {
-        FAULT(w, VGPU_ILLEGAL, (int)l,
-              "no tensor map of %u dimensions at 0x%llx (line %d): %s", coordinates,
-              (unsigned long long)address, i->line,
-              !m ? "not in parameters or global memory"
-              : address % 64 ? "not a multiple of 64" : "other bytes, or another rank");
+        FAULT(w, VGPU_ILLEGAL, (int)l, "no tensor map of %u dimensions at 0x%llx (line %d): %s",
+              coordinates, (unsigned long long)address, i->line,
+              !m             ? "not in parameters or global memory"
+              : address % 64 ? "not a multiple of 64"
+                             : "other bytes, or another rank");
         return NULL;
     }
     return m;
@@ -125,8 +124,7 @@ static int read_box(struct warp *w, const struct insn *i, uint32_t l, uint32_t m
     b->map = map_of(w, i, address_of(w, i, map, map_offset, l), l, coordinates);
     for (uint32_t c = 0; c < coordinates; c++)
         b->origin[c] = ((const int32_t *)operand_at(w, i->o[map + 1 + c]))[l];
-    return b->map && is_aligned(w, l, "address in shared memory", b->shared,
-                                TENSOR_ALIGN);
+    return b->map && is_aligned(w, l, "address in shared memory", b->shared, TENSOR_ALIGN);
 }
 
 /* Pieces of the box: what is in the tensor, and zeros around it. */
@@ -145,8 +143,7 @@ static uint32_t cut_box(struct warp *w, const struct insn *i, uint32_t l, const 
             piece[count++] = (struct shared_piece){
                 to + before, have, access_global_range(w, i, l, address, have, SHARED_READ)};
         if (before + have < PIECE)
-            piece[count++] =
-                (struct shared_piece){to + before + have, PIECE - before - have, NULL};
+            piece[count++] = (struct shared_piece){to + before + have, PIECE - before - have, NULL};
     }
     return count;
 }

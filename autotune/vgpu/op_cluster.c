@@ -28,8 +28,7 @@ void op_cluster_wait(struct warp *w, const struct insn *i, uint32_t mask)
 void barrier_cluster_check(struct block *b)
 {
     uint32_t living = 0;
-    for (int k = 0; k < b->warps; k++)
-        living |= (uint32_t)(b->warp[k].state != WARP_DONE) << k;
+    for (int k = 0; k < b->warps; k++) living |= (uint32_t)(b->warp[k].state != WARP_DONE) << k;
     if (b->cluster_arrived == 0 || (living & ~b->cluster_arrived) != 0) return;
     shared_barrier(b->shared, b->cluster_arrived);
     b->cluster_arrived = 0;

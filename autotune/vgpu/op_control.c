@@ -30,8 +30,7 @@ void op_branch_table(struct warp *w, const struct insn *i, uint32_t mask)
 static void move_parameters(struct warp *w, const uint32_t *move, uint32_t moves, uint32_t mask)
 {
     const size_t stride = w->block->code->local_bytes;
-    for (uint32_t k = 0; k < moves; k++, move += 3)
-        EACH_LANE(l, mask)
+    for (uint32_t k = 0; k < moves; k++, move += 3) EACH_LANE(l, mask)
         {
             memcpy(w->local + l * stride + move[1], w->local + l * stride + move[0], move[2]);
             memcpy(w->local_written + l * stride + move[1], w->local_written + l * stride + move[0],

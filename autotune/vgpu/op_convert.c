@@ -149,7 +149,8 @@ static uint64_t to_integer(double v, enum ptx_type to, enum round round)
 static uint64_t limit_integer(uint64_t bits, enum ptx_type from, enum ptx_type to)
 {
     const uint32_t width = 8 * ptx_type_bytes(to);
-    const int is_signed = ptx_type_signed(to), negative = ptx_type_signed(from) && (int64_t)bits < 0;
+    const int is_signed = ptx_type_signed(to),
+              negative = ptx_type_signed(from) && (int64_t)bits < 0;
     const uint64_t top = is_signed ? (1ull << (width - 1)) - 1 : ~0ull >> (64 - width);
     if (!negative) return bits > top ? top : bits;
     if (!is_signed) return 0;
@@ -168,7 +169,8 @@ static uint64_t convert_lane(uint64_t bits, const struct insn *i)
     }
     bits = extend(bits, from);
     if (k == NUMBER_FLOAT) {
-        if (to == PTX_F64) return double_bits(round_f64(bits, source == NUMBER_SIGNED, (enum round)i->round));
+        if (to == PTX_F64)
+            return double_bits(round_f64(bits, source == NUMBER_SIGNED, (enum round)i->round));
         return to_float(integer_double(bits, source == NUMBER_SIGNED), to, i);
     }
     return extend(i->mods & MOD_SAT ? limit_integer(bits, from, to) : bits, to);

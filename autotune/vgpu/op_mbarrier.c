@@ -96,9 +96,8 @@ static void wait(struct warp *w, const struct insn *i, uint32_t mask, int parity
     {
         const int yes =
             parity ? shared_mbarrier_test(s, w->index, (int)l, at[l], word_of(w, i, 2, l))
-                   : shared_mbarrier_test_state(
-                         s, w->index, (int)l, at[l],
-                         ((const uint64_t *)operand_at(w, i->o[2]))[l]);
+                   : shared_mbarrier_test_state(s, w->index, (int)l, at[l],
+                                                ((const uint64_t *)operand_at(w, i->o[2]))[l]);
         done |= (uint32_t)(yes != 0) << l;
     }
     predicate_set(w, i->o[0], done, mask);

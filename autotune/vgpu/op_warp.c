@@ -21,7 +21,8 @@ static int source_lane(enum shuffle how, uint32_t l, uint32_t b, uint32_t c)
     case UP: return (int)l - (int)b >= (int)highest ? (int)(l - b) : -1;
     case DOWN: return l + b <= highest ? (int)(l + b) : -1;
     case BFLY: return (l ^ b) <= highest ? (int)(l ^ b) : -1;
-    default: return (int)(lowest | (b & ~segment)) <= (int)highest ? (int)(lowest | (b & ~segment)) : -1;
+    default:
+        return (int)(lowest | (b & ~segment)) <= (int)highest ? (int)(lowest | (b & ~segment)) : -1;
     }
 }
 
@@ -131,17 +132,17 @@ void op_match_all(struct warp *w, const struct insn *i, uint32_t mask)
 
 /* ---- redux ---- */
 
-#define REDUX(name, type, start, expression)                                   \
-    void op_redux_##name(struct warp *w, const struct insn *i, uint32_t mask)  \
-    {                                                                          \
-        const type *lanes = operand_at(w, i->o[1]);                            \
-        type a = start;                                                        \
-        EACH_LANE(l, mask)                                                     \
-        {                                                                      \
-            const type b = lanes[l];                                           \
-            a = expression;                                                    \
-        }                                                                      \
-        same_of_all(w, i->o[0], (uint32_t)a, mask);                            \
+#define REDUX(name, type, start, expression)                                  \
+    void op_redux_##name(struct warp *w, const struct insn *i, uint32_t mask) \
+    {                                                                         \
+        const type *lanes = operand_at(w, i->o[1]);                           \
+        type a = start;                                                       \
+        EACH_LANE(l, mask)                                                    \
+        {                                                                     \
+            const type b = lanes[l];                                          \
+            a = expression;                                                   \
+        }                                                                     \
+        same_of_all(w, i->o[0], (uint32_t)a, mask);                           \
     }
 REDUX(add, uint32_t, 0, a + b)
 REDUX(min_u32, uint32_t, UINT32_MAX, a < b ? a : b)

@@ -71,7 +71,8 @@ static void multiply(struct warp *w, const struct wgmma_pending *p)
     struct tensor_wgmma op = m->op;
     op.scale_d = p->scale_d;
     for (int k = 0; k < m->results; k++) d[k] = operand_at(w, p->i->o[k]);
-    for (int k = 0; m->fragments && k < WARPGROUP; k++) a[k] = operand_at(w, p->i->o[m->results + k]);
+    for (int k = 0; m->fragments && k < WARPGROUP; k++)
+        a[k] = operand_at(w, p->i->o[m->results + k]);
     if (!m->fragments) gather(w, p->a, w->index % WARPGROUP * QUARTER_ROWS, QUARTER_ROWS, a_rows);
     gather(w, p->b, 0, op.n, b_rows);
     tensor_wgmma(&op, d, m->fragments ? a : NULL, a_rows, b_rows);
@@ -136,8 +137,8 @@ int wgmma_touch(struct warp *w, const struct insn *i, uint32_t mask)
     else if (read & WGMMA_FRAGMENT && !is_copy(i))
         complain(w, i, mask, "reads a fragment of A");
     else if (write & (WGMMA_ACCUMULATOR | WGMMA_FRAGMENT))
-        complain(w, i, mask, write & WGMMA_ACCUMULATOR ? "writes an accumulator"
-                                                       : "writes a fragment of A");
+        complain(w, i, mask,
+                 write & WGMMA_ACCUMULATOR ? "writes an accumulator" : "writes a fragment of A");
     if (!is_copy(i)) set_flags(w, i, 1, WGMMA_WRITTEN);
     return 0;
 }
@@ -184,8 +185,8 @@ static void issue(struct warp *w, const struct insn *i)
             FAULT(w, VGPU_FENCE, 0,
                   "registers of the wgmma were written since the last wgmma.fence");
         if (!m->fragments) note_reads(w, p.a, quarter * QUARTER_ROWS, QUARTER_ROWS);
-        note_reads(w, p.b, quarter * m->op.n / WARPGROUP, (quarter + 1) * m->op.n / WARPGROUP -
-                                                              quarter * m->op.n / WARPGROUP);
+        note_reads(w, p.b, quarter * m->op.n / WARPGROUP,
+                   (quarter + 1) * m->op.n / WARPGROUP - quarter * m->op.n / WARPGROUP);
     }
     if (!enqueue(w, &p)) return;
     set_flags(w, i, 1, WGMMA_ACCUMULATOR);

@@ -29,7 +29,12 @@
 #include "code.h"
 
 enum opcode_field { /* how the flow of control goes on; other rows use numbers above these */
-    FIELD_NONE, FIELD_JUMP, FIELD_TABLE, FIELD_CALL, FIELD_END, FIELD_OTHER
+                    FIELD_NONE,
+                    FIELD_JUMP,
+                    FIELD_TABLE,
+                    FIELD_CALL,
+                    FIELD_END,
+                    FIELD_OTHER
 };
 
 struct opcode {

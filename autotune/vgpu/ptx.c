@@ -7,14 +7,14 @@ static const struct {
     const char *name;
     uint8_t bytes, is_signed;
 } types[PTX_TYPE_COUNT] = {
-    [PTX_B8] = {"b8", 1, 0},       [PTX_B16] = {"b16", 2, 0},       [PTX_B32] = {"b32", 4, 0},
-    [PTX_B64] = {"b64", 8, 0},     [PTX_B128] = {"b128", 16, 0},    [PTX_U8] = {"u8", 1, 0},
-    [PTX_U16] = {"u16", 2, 0},     [PTX_U32] = {"u32", 4, 0},       [PTX_U64] = {"u64", 8, 0},
-    [PTX_S8] = {"s8", 1, 1},       [PTX_S16] = {"s16", 2, 1},       [PTX_S32] = {"s32", 4, 1},
-    [PTX_S64] = {"s64", 8, 1},     [PTX_F16] = {"f16", 2, 0},       [PTX_F16X2] = {"f16x2", 4, 0},
-    [PTX_BF16] = {"bf16", 2, 0},   [PTX_BF16X2] = {"bf16x2", 4, 0}, [PTX_TF32] = {"tf32", 4, 0},
-    [PTX_F32] = {"f32", 4, 0},     [PTX_F64] = {"f64", 8, 0},       [PTX_E4M3] = {"e4m3", 1, 0},
-    [PTX_E5M2] = {"e5m2", 1, 0},   [PTX_PRED] = {"pred", 0, 0},
+    [PTX_B8] = {"b8", 1, 0},     [PTX_B16] = {"b16", 2, 0},       [PTX_B32] = {"b32", 4, 0},
+    [PTX_B64] = {"b64", 8, 0},   [PTX_B128] = {"b128", 16, 0},    [PTX_U8] = {"u8", 1, 0},
+    [PTX_U16] = {"u16", 2, 0},   [PTX_U32] = {"u32", 4, 0},       [PTX_U64] = {"u64", 8, 0},
+    [PTX_S8] = {"s8", 1, 1},     [PTX_S16] = {"s16", 2, 1},       [PTX_S32] = {"s32", 4, 1},
+    [PTX_S64] = {"s64", 8, 1},   [PTX_F16] = {"f16", 2, 0},       [PTX_F16X2] = {"f16x2", 4, 0},
+    [PTX_BF16] = {"bf16", 2, 0}, [PTX_BF16X2] = {"bf16x2", 4, 0}, [PTX_TF32] = {"tf32", 4, 0},
+    [PTX_F32] = {"f32", 4, 0},   [PTX_F64] = {"f64", 8, 0},       [PTX_E4M3] = {"e4m3", 1, 0},
+    [PTX_E5M2] = {"e5m2", 1, 0}, [PTX_PRED] = {"pred", 0, 0},
 };
 
 static const char *const specials[PTX_SPECIAL_COUNT] = {

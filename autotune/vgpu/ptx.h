@@ -21,50 +21,105 @@
 
 enum ptx_type {
     PTX_NONE,
-    PTX_B8, PTX_B16, PTX_B32, PTX_B64, PTX_B128,
-    PTX_U8, PTX_U16, PTX_U32, PTX_U64,
-    PTX_S8, PTX_S16, PTX_S32, PTX_S64,
-    PTX_F16, PTX_F16X2, PTX_BF16, PTX_BF16X2, PTX_TF32, PTX_F32, PTX_F64,
-    PTX_E4M3, PTX_E5M2,
+    PTX_B8,
+    PTX_B16,
+    PTX_B32,
+    PTX_B64,
+    PTX_B128,
+    PTX_U8,
+    PTX_U16,
+    PTX_U32,
+    PTX_U64,
+    PTX_S8,
+    PTX_S16,
+    PTX_S32,
+    PTX_S64,
+    PTX_F16,
+    PTX_F16X2,
+    PTX_BF16,
+    PTX_BF16X2,
+    PTX_TF32,
+    PTX_F32,
+    PTX_F64,
+    PTX_E4M3,
+    PTX_E5M2,
     PTX_PRED,
     PTX_TYPE_COUNT
 };
 
 enum ptx_space {
-    PTX_GENERIC, PTX_GLOBAL, PTX_SHARED, PTX_LOCAL, PTX_PARAM, PTX_CONST, PTX_SPACE_COUNT
+    PTX_GENERIC,
+    PTX_GLOBAL,
+    PTX_SHARED,
+    PTX_LOCAL,
+    PTX_PARAM,
+    PTX_CONST,
+    PTX_SPACE_COUNT
 };
 
 enum ptx_special { /* special registers */
-    PTX_TID_X, PTX_TID_Y, PTX_TID_Z,
-    PTX_NTID_X, PTX_NTID_Y, PTX_NTID_Z,
-    PTX_CTAID_X, PTX_CTAID_Y, PTX_CTAID_Z,
-    PTX_NCTAID_X, PTX_NCTAID_Y, PTX_NCTAID_Z,
-    PTX_LANEID, PTX_WARPID, PTX_NWARPID, PTX_SMID, PTX_NSMID, PTX_GRIDID,
-    PTX_LANEMASK_EQ, PTX_LANEMASK_LE, PTX_LANEMASK_LT, PTX_LANEMASK_GE, PTX_LANEMASK_GT,
-    PTX_CLUSTERID_X, PTX_CLUSTERID_Y, PTX_CLUSTERID_Z,
-    PTX_NCLUSTERID_X, PTX_NCLUSTERID_Y, PTX_NCLUSTERID_Z,
-    PTX_CLUSTER_CTAID_X, PTX_CLUSTER_CTAID_Y, PTX_CLUSTER_CTAID_Z,
-    PTX_CLUSTER_NCTAID_X, PTX_CLUSTER_NCTAID_Y, PTX_CLUSTER_NCTAID_Z,
-    PTX_CLUSTER_CTARANK, PTX_CLUSTER_NCTARANK, PTX_IS_EXPLICIT_CLUSTER,
-    PTX_DYNAMIC_SMEM_SIZE, PTX_TOTAL_SMEM_SIZE,
-    PTX_SPECIAL_STILL, /* those above do not change while a block runs */
-    PTX_CLOCK = PTX_SPECIAL_STILL, PTX_CLOCK_HI, PTX_CLOCK64, PTX_GLOBALTIMER,
-    PTX_GLOBALTIMER_LO, PTX_GLOBALTIMER_HI,
-    PTX_SPECIAL_COUNT
+                   PTX_TID_X,
+                   PTX_TID_Y,
+                   PTX_TID_Z,
+                   PTX_NTID_X,
+                   PTX_NTID_Y,
+                   PTX_NTID_Z,
+                   PTX_CTAID_X,
+                   PTX_CTAID_Y,
+                   PTX_CTAID_Z,
+                   PTX_NCTAID_X,
+                   PTX_NCTAID_Y,
+                   PTX_NCTAID_Z,
+                   PTX_LANEID,
+                   PTX_WARPID,
+                   PTX_NWARPID,
+                   PTX_SMID,
+                   PTX_NSMID,
+                   PTX_GRIDID,
+                   PTX_LANEMASK_EQ,
+                   PTX_LANEMASK_LE,
+                   PTX_LANEMASK_LT,
+                   PTX_LANEMASK_GE,
+                   PTX_LANEMASK_GT,
+                   PTX_CLUSTERID_X,
+                   PTX_CLUSTERID_Y,
+                   PTX_CLUSTERID_Z,
+                   PTX_NCLUSTERID_X,
+                   PTX_NCLUSTERID_Y,
+                   PTX_NCLUSTERID_Z,
+                   PTX_CLUSTER_CTAID_X,
+                   PTX_CLUSTER_CTAID_Y,
+                   PTX_CLUSTER_CTAID_Z,
+                   PTX_CLUSTER_NCTAID_X,
+                   PTX_CLUSTER_NCTAID_Y,
+                   PTX_CLUSTER_NCTAID_Z,
+                   PTX_CLUSTER_CTARANK,
+                   PTX_CLUSTER_NCTARANK,
+                   PTX_IS_EXPLICIT_CLUSTER,
+                   PTX_DYNAMIC_SMEM_SIZE,
+                   PTX_TOTAL_SMEM_SIZE,
+                   PTX_SPECIAL_STILL, /* those above do not change while a block runs */
+                   PTX_CLOCK = PTX_SPECIAL_STILL,
+                   PTX_CLOCK_HI,
+                   PTX_CLOCK64,
+                   PTX_GLOBALTIMER,
+                   PTX_GLOBALTIMER_LO,
+                   PTX_GLOBALTIMER_HI,
+                   PTX_SPECIAL_COUNT
 };
 
 enum ptx_operand_kind {
-    PTX_REG,     /* index: register */
-    PTX_SPECIAL, /* index: enum ptx_special */
-    PTX_INT,     /* value */
-    PTX_FLOAT32, /* value: bits */
-    PTX_FLOAT64, /* value: bits */
-    PTX_VARIABLE,/* index: variable, value: offset */
-    PTX_LABEL,   /* index: statement of the function */
-    PTX_FUNCTION,/* index: function */
-    PTX_SINK,    /* _ */
-    PTX_VECTOR,  /* {..} or (..): index: first part, parts */
-    PTX_MEMORY,  /* [base + value]: index: the operand that is the base, parts: further operands in
+    PTX_REG,      /* index: register */
+    PTX_SPECIAL,  /* index: enum ptx_special */
+    PTX_INT,      /* value */
+    PTX_FLOAT32,  /* value: bits */
+    PTX_FLOAT64,  /* value: bits */
+    PTX_VARIABLE, /* index: variable, value: offset */
+    PTX_LABEL,    /* index: statement of the function */
+    PTX_FUNCTION, /* index: function */
+    PTX_SINK,     /* _ */
+    PTX_VECTOR,   /* {..} or (..): index: first part, parts */
+    PTX_MEMORY,   /* [base + value]: index: the operand that is the base, parts: further operands in
                     the brackets */
 };
 
@@ -99,8 +154,8 @@ struct ptx_variable {
 
 struct ptx_function {
     const char *name;
-    int entry;    /* a kernel */
-    int defined;  /* has a body */
+    int entry;   /* a kernel */
+    int defined; /* has a body */
     uint32_t first_statement, statements;
     uint32_t first_register, registers;
     int first_variable, variables; /* parameters first, in order */
@@ -112,9 +167,9 @@ struct ptx_function {
 };
 
 struct ptx {
-    int version;          /* 90 */
-    int target;           /* 80 */
-    char target_suffix;   /* 'a', 'f' or 0 */
+    int version;        /* 90 */
+    int target;         /* 80 */
+    char target_suffix; /* 'a', 'f' or 0 */
     struct ptx_function *function;
     size_t functions;
     struct ptx_variable *variable;

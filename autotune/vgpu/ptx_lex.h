@@ -7,10 +7,10 @@
 
 enum ptx_token_kind {
     TOKEN_END,
-    TOKEN_NAME,   /* %r1, $L_2, foo, %tid.x, ld.global.u32, _ */
-    TOKEN_DOT,    /* a directive or type: .reg, .b32 (text without the dot) */
-    TOKEN_INT,    /* value */
-    TOKEN_FLOAT32,/* value: bits; 0f3f800000 */
+    TOKEN_NAME,    /* %r1, $L_2, foo, %tid.x, ld.global.u32, _ */
+    TOKEN_DOT,     /* a directive or type: .reg, .b32 (text without the dot) */
+    TOKEN_INT,     /* value */
+    TOKEN_FLOAT32, /* value: bits; 0f3f800000 */
     TOKEN_FLOAT64,
     TOKEN_STRING, /* text between the quotes */
     TOKEN_PUNCT,  /* one character */

@@ -132,8 +132,11 @@ static int skip_to_semicolon(struct parser *p)
 static const struct {
     const char *name;
     enum ptx_space space;
-} spaces[] = {{"global", PTX_GLOBAL}, {"shared", PTX_SHARED}, {"local", PTX_LOCAL},
-              {"param", PTX_PARAM},   {"const", PTX_CONST}};
+} spaces[] = {{"global", PTX_GLOBAL},
+              {"shared", PTX_SHARED},
+              {"local", PTX_LOCAL},
+              {"param", PTX_PARAM},
+              {"const", PTX_CONST}};
 
 static int take_space(struct parser *p, enum ptx_space *out)
 {
@@ -714,8 +717,8 @@ static int find_function(struct parser *p, const struct ptx_token *t)
     if (!grow(p, &m->function, m->functions, sizeof *m->function)) return -1;
     struct ptx_function *f = &m->function[m->functions];
     *f = (struct ptx_function){.name = keep_text(p, t->text, t->length), .line = p->token_line};
-    if (!f->name || !ptx_names_add(&p->names, f->name, t->length, NAME_FUNCTION,
-                                   (int32_t)m->functions))
+    if (!f->name ||
+        !ptx_names_add(&p->names, f->name, t->length, NAME_FUNCTION, (int32_t)m->functions))
         return fail(p, "no memory"), -1;
     return (int)m->functions++;
 }
@@ -821,8 +824,7 @@ static int take_module(struct parser *p)
     while (p->token.kind != TOKEN_END) {
         if (take_punct(p, ';')) continue;
         if (p->token.kind != TOKEN_DOT)
-            return fail(p, "a directive expected, not '%.*s'", (int)p->token.length,
-                        p->token.text);
+            return fail(p, "a directive expected, not '%.*s'", (int)p->token.length, p->token.text);
         if (!take_global_directive(p)) return 0;
     }
     if (p->m->version == 0 || p->m->target == 0) return fail(p, "no .version or no .target");

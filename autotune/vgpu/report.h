@@ -13,7 +13,7 @@ struct report; /* of one process; locked */
 /* Where execution is: kept up to date by the interpreter, one per worker thread. */
 struct report_place {
     const char *kernel;
-    const char *source;  /* template file of the current instruction, or NULL */
+    const char *source; /* template file of the current instruction, or NULL */
     int source_line;
     int ptx_line;
     unsigned block[3];

@@ -1,4 +1,4 @@
-/* tensor_map.h -- what cuTensorMapEncodeTiled() writes and bulk tensor copies read: our own 128 bytes
+/* tensor_map.h -- what the driver encodes and bulk tensor copies read: our own 128 bytes
  *
  * Dimension 0 is the innermost.  A copy moves a box of elements whose place in the tensor may lie
  * partly outside of it: zeros come from there, and nothing goes there.

@@ -29,18 +29,18 @@ enum warp_state { WARP_READY, WARP_AT_BARRIER, WARP_AT_CLUSTER, WARP_AT_WARPGROU
 struct warp {
     uint8_t *file[2]; /* registers, constants: by the lowest bit of an operand */
     uint32_t active, pc, next_pc, alive, parked, resting;
-    uint32_t born; /* lanes that the block's shape has */
+    uint32_t born;      /* lanes that the block's shape has */
     uint32_t forced_pc; /* a .sync instruction there runs with the lanes it has */
     uint32_t lane_pc[LANES];
-    uint32_t *valid; /* of followed registers: lanes that wrote it */
+    uint32_t *valid;                /* of followed registers: lanes that wrote it */
     uint8_t *local, *local_written; /* bytes of lane 0, lane 1 .. */
     uint32_t depth[LANES], frame[LANES][CALL_DEPTH]; /* places to return to */
     struct block *block;
     int index;
     enum warp_state state;
-    int barrier;          /* it waits at, while at a barrier */
-    int yielded;          /* an attempt to wait failed: others first */
-    uint64_t failed_at;   /* progress of the block when it did */
+    int barrier;        /* it waits at, while at a barrier */
+    int yielded;        /* an attempt to wait failed: others first */
+    uint64_t failed_at; /* progress of the block when it did */
     uint32_t failed_pc;
     int failed_times;
     uint32_t cluster_phase; /* it has arrived in */
@@ -51,7 +51,7 @@ struct warp {
 struct named_barrier {
     uint32_t arrived; /* warps that wait or have arrived without waiting */
     uint32_t waiting;
-    uint32_t expected; /* warps; 0: nobody is there */
+    uint32_t expected;                               /* warps; 0: nobody is there */
     uint32_t reduced_and, reduced_or, reduced_count; /* of bar.red so far */
 };
 
@@ -75,7 +75,7 @@ struct block {
     uint64_t steps;    /* warp instructions of this block */
     struct vgpu_counts counts;
     struct report_place place;
-    uint8_t *memory; /* of all the warps' files */
+    uint8_t *memory;      /* of all the warps' files */
     int fenced, acquired; /* order.h */
 };
 
@@ -117,7 +117,7 @@ static inline void blend64(uint64_t *to, const uint64_t *from, uint32_t mask)
 
 static inline uint32_t first_lane(uint32_t mask) { return (uint32_t)__builtin_ctz(mask); }
 
-#define EACH_LANE(l, mask)                                                 \
+#define EACH_LANE(l, mask)                                                              \
     for (uint32_t left_##l = (mask), l = left_##l ? first_lane(left_##l) : 0; left_##l; \
          left_##l &= left_##l - 1, l = left_##l ? first_lane(left_##l) : 0)
 

@@ -83,6 +83,5 @@ void watch_extend(const struct draft *d, struct live_range *range)
     uint32_t first = 0;
     while (!(d->code->insn[first].flags & INSN_WATCHED)) first++;
     for (size_t r = 0; r < d->ptx->registers; r++)
-        if (d->watched[r] != NO_OPERAND)
-            range[r] = (struct live_range){first, d->code->insns};
+        if (d->watched[r] != NO_OPERAND) range[r] = (struct live_range){first, d->code->insns};
 }

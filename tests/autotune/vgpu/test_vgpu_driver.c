@@ -21,44 +21,43 @@
 #include "vgpu.h"
 
 /* X(name, arguments) */
-#define DRIVER(X)                                                                              \
-    X(cuInit, (unsigned))                                                                      \
-    X(cuDeviceGetCount, (int *))                                                               \
-    X(cuDeviceGet, (int *, int))                                                               \
-    X(cuDeviceGetName, (char *, int, int))                                                     \
-    X(cuDeviceGetAttribute, (int *, int, int))                                                 \
-    X(cuDevicePrimaryCtxRetain, (void **, int))                                                \
-    X(cuDevicePrimaryCtxRelease_v2, (int))                                                     \
-    X(cuCtxPushCurrent_v2, (void *))                                                           \
-    X(cuCtxPopCurrent_v2, (void **))                                                           \
-    X(cuCtxSynchronize, (void))                                                                \
-    X(cuMemAlloc_v2, (uint64_t *, size_t))                                                     \
-    X(cuMemFree_v2, (uint64_t))                                                                \
-    X(cuMemGetInfo_v2, (size_t *, size_t *))                                                   \
-    X(cuMemcpyHtoD_v2, (uint64_t, const void *, size_t))                                       \
-    X(cuMemcpyDtoH_v2, (void *, uint64_t, size_t))                                             \
-    X(cuMemsetD32Async, (uint64_t, unsigned, size_t, void *))                                  \
-    X(cuModuleLoadDataEx, (void **, const void *, unsigned, int *, void **))                   \
-    X(cuModuleUnload, (void *))                                                                \
-    X(cuModuleGetFunction, (void **, void *, const char *))                                    \
-    X(cuModuleGetGlobal_v2, (uint64_t *, size_t *, void *, const char *))                      \
-    X(cuFuncGetAttribute, (int *, int, void *))                                                \
-    X(cuFuncSetAttribute, (void *, int, int))                                                  \
-    X(cuLaunchKernel, (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,     \
-                       unsigned, void *, void **, void **))                                    \
-    X(cuStreamCreate, (void **, unsigned))                                                     \
-    X(cuStreamDestroy_v2, (void *))                                                            \
-    X(cuStreamSynchronize, (void *))                                                           \
-    X(cuStreamBeginCapture_v2, (void *, int))                                                  \
-    X(cuStreamEndCapture, (void *, void **))                                                   \
-    X(cuGraphInstantiateWithFlags, (void **, void *, unsigned long long))                      \
-    X(cuGraphLaunch, (void *, void *))                                                         \
-    X(cuGraphDestroy, (void *))                                                                \
-    X(cuGraphExecDestroy, (void *))                                                            \
-    X(cuTensorMapEncodeTiled,                                                                  \
-      (void *, int, uint32_t, void *, const uint64_t *, const uint64_t *, const uint32_t *,     \
-       const uint32_t *, int, int, int, int))                                                  \
-    X(cuGetErrorName, (int, const char **))                                                    \
+#define DRIVER(X)                                                                                 \
+    X(cuInit, (unsigned))                                                                         \
+    X(cuDeviceGetCount, (int *))                                                                  \
+    X(cuDeviceGet, (int *, int))                                                                  \
+    X(cuDeviceGetName, (char *, int, int))                                                        \
+    X(cuDeviceGetAttribute, (int *, int, int))                                                    \
+    X(cuDevicePrimaryCtxRetain, (void **, int))                                                   \
+    X(cuDevicePrimaryCtxRelease_v2, (int))                                                        \
+    X(cuCtxPushCurrent_v2, (void *))                                                              \
+    X(cuCtxPopCurrent_v2, (void **))                                                              \
+    X(cuCtxSynchronize, (void))                                                                   \
+    X(cuMemAlloc_v2, (uint64_t *, size_t))                                                        \
+    X(cuMemFree_v2, (uint64_t))                                                                   \
+    X(cuMemGetInfo_v2, (size_t *, size_t *))                                                      \
+    X(cuMemcpyHtoD_v2, (uint64_t, const void *, size_t))                                          \
+    X(cuMemcpyDtoH_v2, (void *, uint64_t, size_t))                                                \
+    X(cuMemsetD32Async, (uint64_t, unsigned, size_t, void *))                                     \
+    X(cuModuleLoadDataEx, (void **, const void *, unsigned, int *, void **))                      \
+    X(cuModuleUnload, (void *))                                                                   \
+    X(cuModuleGetFunction, (void **, void *, const char *))                                       \
+    X(cuModuleGetGlobal_v2, (uint64_t *, size_t *, void *, const char *))                         \
+    X(cuFuncGetAttribute, (int *, int, void *))                                                   \
+    X(cuFuncSetAttribute, (void *, int, int))                                                     \
+    X(cuLaunchKernel, (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,        \
+                       unsigned, void *, void **, void **))                                       \
+    X(cuStreamCreate, (void **, unsigned))                                                        \
+    X(cuStreamDestroy_v2, (void *))                                                               \
+    X(cuStreamSynchronize, (void *))                                                              \
+    X(cuStreamBeginCapture_v2, (void *, int))                                                     \
+    X(cuStreamEndCapture, (void *, void **))                                                      \
+    X(cuGraphInstantiateWithFlags, (void **, void *, unsigned long long))                         \
+    X(cuGraphLaunch, (void *, void *))                                                            \
+    X(cuGraphDestroy, (void *))                                                                   \
+    X(cuGraphExecDestroy, (void *))                                                               \
+    X(cuTensorMapEncodeTiled, (void *, int, uint32_t, void *, const uint64_t *, const uint64_t *, \
+                               const uint32_t *, const uint32_t *, int, int, int, int))           \
+    X(cuGetErrorName, (int, const char **))                                                       \
     X(cuGetProcAddress_v2, (const char *, void **, int, uint64_t, int *))
 #define DECLARE(name, arguments) static int(*name) arguments;
 DRIVER(DECLARE)
@@ -111,18 +110,18 @@ static void leave(int device)
 
 #define HEAD ".version 9.0\n.target sm_75\n.address_size 64\n"
 /* p[i] += 1 for thread i of all; line 15 reads, line 17 writes */
-static const char increment[] = HEAD
-    ".global .u32 variable = 5;\n"
-    ".visible .entry k(.param .u64 p)\n{\n.reg .b64 %p;\n.reg .b32 %t, %n, %c, %v;\n"
-    "ld.param.u64 %p, [p];\nmov.u32 %t, %tid.x;\nmov.u32 %n, %ntid.x;\nmov.u32 %c, %ctaid.x;\n"
-    "mad.lo.u32 %t, %c, %n, %t;\nmad.wide.u32 %p, %t, 4, %p;\n"
-    "ld.global.u32 %v, [%p];\nadd.u32 %v, %v, 1;\nst.global.u32 [%p], %v;\nret;\n}\n";
+static const char increment[] =
+    HEAD ".global .u32 variable = 5;\n"
+         ".visible .entry k(.param .u64 p)\n{\n.reg .b64 %p;\n.reg .b32 %t, %n, %c, %v;\n"
+         "ld.param.u64 %p, [p];\nmov.u32 %t, %tid.x;\nmov.u32 %n, %ntid.x;\nmov.u32 %c, %ctaid.x;\n"
+         "mad.lo.u32 %t, %c, %n, %t;\nmad.wide.u32 %p, %t, 4, %p;\n"
+         "ld.global.u32 %v, [%p];\nadd.u32 %v, %v, 1;\nst.global.u32 [%p], %v;\nret;\n}\n";
 enum { LINE_READ = 15 };
 
-static const char shared_kernel[] = HEAD
-    ".extern .shared .align 16 .b8 dynamic[];\n"
-    ".visible .entry k()\n.maxntid 64\n{\n.shared .align 4 .b8 a[1000];\n.reg .b32 %a, %b;\n"
-    "mov.u32 %a, a;\nmov.u32 %b, dynamic;\nst.shared.u32 [%a], %b;\nret;\n}\n";
+static const char shared_kernel[] =
+    HEAD ".extern .shared .align 16 .b8 dynamic[];\n"
+         ".visible .entry k()\n.maxntid 64\n{\n.shared .align 4 .b8 a[1000];\n.reg .b32 %a, %b;\n"
+         "mov.u32 %a, a;\nmov.u32 %b, dynamic;\nst.shared.u32 [%a], %b;\nret;\n}\n";
 
 static void *load(const char *text)
 {
@@ -154,8 +153,8 @@ static void test_devices(void **state)
     static const struct {
         const char *arch;
         int major, minor, shared;
-    } want[DEVICES] = {{"sm_75", 7, 5, 64},   {"sm_80", 8, 0, 163},   {"sm_86", 8, 6, 99},
-                       {"sm_89", 8, 9, 99},   {"sm_90a", 9, 0, 227},  {"sm_100", 10, 0, 227},
+    } want[DEVICES] = {{"sm_75", 7, 5, 64},  {"sm_80", 8, 0, 163},  {"sm_86", 8, 6, 99},
+                       {"sm_89", 8, 9, 99},  {"sm_90a", 9, 0, 227}, {"sm_100", 10, 0, 227},
                        {"sm_120", 12, 0, 99}};
     int n, value;
     char name[64], expected[64];
@@ -344,7 +343,7 @@ static void faults(const char *text, unsigned blocks, unsigned threads, size_t b
     leave(SM_80);
 }
 
-#define KERNEL(body) \
+#define KERNEL(body)                                                                           \
     HEAD ".visible .entry k(.param .u64 p)\n{\n.reg .b64 %p;\n.reg .b32 %v;\n.reg .pred %q;\n" \
          "ld.param.u64 %p, [p];\n" body "ret;\n}\n"
 
@@ -371,7 +370,7 @@ static void test_findings(void **state)
     void *function = load(increment);
     OK(cuMemAlloc_v2(&p, 4 * 100));
     OK(cuMemsetD32Async(p, 0, 100, NULL));
-    OK(launch(function, 4, 32, p)); /* 128 threads on 100 words */
+    OK(launch(function, 4, 32, p));      /* 128 threads on 100 words */
     assert_int_equal(findings(f, 4), 2); /* a read and a write */
     assert_int_equal(f[0].fault, VGPU_BOUNDS);
     assert_string_equal(f[0].kernel, "k");

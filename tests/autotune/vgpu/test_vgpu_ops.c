@@ -234,7 +234,8 @@ static void run_handler(const alu_fn *table, const struct opcode *row, const str
             if (strchr("AF", sources[k]))
                 lane[k][l] = c->in[k];
             else
-                put_word(lane[k], l, sources[k] == 'p' && c->in[k] ? FULL_MASK : (uint32_t)c->in[k]);
+                put_word(lane[k], l,
+                         sources[k] == 'p' && c->in[k] ? FULL_MASK : (uint32_t)c->in[k]);
     table[row - opcodes](&i, result, s);
     const int wide = row->operands[0] == 'D';
     if (row->kind == KIND_SET && m.combine != COMBINE_NONE) return; /* done by the caller */
@@ -260,11 +261,11 @@ static void test_on_every_processor(void **state)
 /* ---- the others: a few lines of PTX each ---- */
 
 typedef uint64_t want_fn(uint32_t thread);
-#define WANT(name, expression)                     \
-    static uint64_t want_##name(uint32_t t)        \
-    {                                              \
-        (void)t;                                   \
-        return (uint64_t)(expression);             \
+#define WANT(name, expression)              \
+    static uint64_t want_##name(uint32_t t) \
+    {                                       \
+        (void)t;                            \
+        return (uint64_t)(expression);      \
     }
 WANT(1, 1)
 WANT(7, 7)
@@ -297,7 +298,8 @@ WANT(zeros, t < 16 ? 100 + t : 0)
 WANT(8, 8)
 /* element (i, j) of the matrix is half j % 2 of word 4 i + j / 2; thread t has (j, i) for j = 2 (t % 4)
  * and the next, i = t / 4: halves of words 8 (t % 4) + i / 2 and 4 more */
-WANT(transposed, (t / 4 % 2 ? 0 : 8 * (t % 4) + t / 8) | (t / 4 % 2 ? 0 : 8 * (t % 4) + 4 + t / 8) << 16)
+WANT(transposed, (t / 4 % 2 ? 0 : 8 * (t % 4) + t / 8) | (t / 4 % 2 ? 0 : 8 * (t % 4) + 4 + t / 8)
+                                                             << 16)
 
 /* Thread t has %t; in points to 64-bit words 100 + i; the result is in %r (32 bits). */
 static const struct body {
@@ -315,8 +317,9 @@ static const struct body {
     {want_1, 32, "mov.u64 %x, %clock64;\nmov.u64 %y, %clock64;\nsetp.ge.u64 %s, %y, %x;\n" YES},
     {want_bits, 32,
      "cvt.u16.u32 %h, %t;\nmov.b16 %g, 0xffff;\nsub.u16 %g, %g, %h;\nmov.b32 %r, {%g, %h};\n"},
-    {want_order, 32, "mul.lo.u32 %a, %t, 3;\nmov.b64 %x, {%a, %t};\nmov.b64 {%b, %c}, %x;\n"
-                     "add.u32 %r, %b, 1;\n"},
+    {want_order, 32,
+     "mul.lo.u32 %a, %t, 3;\nmov.b64 %x, {%a, %t};\nmov.b64 {%b, %c}, %x;\n"
+     "add.u32 %r, %b, 1;\n"},
     {want_7, 32, "lop3.b32 %r, 12, 10, 9, 0x96;\nxor.b32 %r, %r, 8;\n"}, /* 12 ^ 10 ^ 9 = 15 */
     /* conversions, a lane at a time */
     {want_7, 32, "mov.f64 %z, 0d401E000000000000;\ncvt.rzi.u64.f64 %x, %z;\ncvt.u32.u64 %r, %x;\n"},
@@ -329,11 +332,13 @@ static const struct body {
     {want_copied, 32, "ld.global.nc.L1::no_allocate.v2.u32 {%r, %a}, [%i8];\n"},
     {want_1, 32, "prefetch.global.L2 [%i8];\nprefetchu.L1 [%i8];\nmov.u32 %r, 1;\n"},
     /* control */
-    {want_clamped, 32, "mov.u32 %r, 0;\nL:\nsetp.ge.u32 %p, %r, %t;\n@%p bra E;\n"
-                       "setp.ge.u32 %p, %r, 5;\n@%p bra E;\nadd.u32 %r, %r, 1;\nbra.uni L;\nE:\n"},
-    {want_table, 32, "rem.u32 %a, %t, 3;\nmov.u32 %r, 0;\nT: .branchtargets A, B, C;\n"
-                     "brx.idx %a, T;\nA:\nmov.u32 %r, 10;\nbra.uni E;\nB:\nmov.u32 %r, 20;\n"
-                     "bra.uni E;\nC:\nmov.u32 %r, 30;\nE:\n"},
+    {want_clamped, 32,
+     "mov.u32 %r, 0;\nL:\nsetp.ge.u32 %p, %r, %t;\n@%p bra E;\n"
+     "setp.ge.u32 %p, %r, 5;\n@%p bra E;\nadd.u32 %r, %r, 1;\nbra.uni L;\nE:\n"},
+    {want_table, 32,
+     "rem.u32 %a, %t, 3;\nmov.u32 %r, 0;\nT: .branchtargets A, B, C;\n"
+     "brx.idx %a, T;\nA:\nmov.u32 %r, 10;\nbra.uni E;\nB:\nmov.u32 %r, 20;\n"
+     "bra.uni E;\nC:\nmov.u32 %r, 30;\nE:\n"},
     {want_square_plus, 32,
      "{\n.param .b32 p0;\n.param .b32 q0;\nst.param.b32 [p0], %t;\n"
      "call.uni (q0), square, (p0);\nld.param.b32 %r, [q0];\n}\nadd.u32 %r, %r, 5;\n"},
@@ -364,80 +369,96 @@ static const struct body {
     {want_elect, 32, "elect.sync %a|%s, -1;\n" YES},
     {want_full, 32, "activemask.b32 %r;\n"},
     {want_t, 32, "bar.warp.sync -1;\nmov.u32 %r, %t;\n"},
-    /* warps */
-#define TURN(wait)                                                                     \
-    "st.shared.u32 [%o32], %t;\n" wait "sub.u32 %a, 31, %t;\nshl.b32 %a, %a, 2;\n"     \
+/* warps */
+#define TURN(wait)                                                                 \
+    "st.shared.u32 [%o32], %t;\n" wait "sub.u32 %a, 31, %t;\nshl.b32 %a, %a, 2;\n" \
     "mov.u32 %b, dynamic;\nadd.u32 %a, %a, %b;\nld.shared.u32 %r, [%a];\n"
     {want_shared, 32, TURN("bar.sync 0;\n")},
     {want_shared, 32, TURN("bar.cta.sync 1, 32;\n")},
     {want_shared, 32, TURN("barrier.sync.aligned 2;\n")},
     {want_shared, 32, TURN("barrier.cta.sync 3;\n")},
-#define FIRST(arrive)                                                                  \
-    "st.shared.u32 [%o32], %t;\nsetp.ge.u32 %p, %t, 32;\n@%p bra W;\n" arrive          \
+#define FIRST(arrive)                                                                    \
+    "st.shared.u32 [%o32], %t;\nsetp.ge.u32 %p, %t, 32;\n@%p bra W;\n" arrive            \
     "mov.u32 %r, %t;\nbra.uni E;\nW:\nbar.sync 4, 64;\nld.shared.u32 %r, [%o32+-128];\n" \
     "add.u32 %r, %r, 32;\nE:\n"
     {want_t, 64, FIRST("bar.arrive 4, 64;\n")},
     {want_t, 64, FIRST("bar.cta.arrive 4, 64;\n")},
     {want_t, 64, FIRST("barrier.arrive.aligned 4, 64;\n")},
     {want_t, 64, FIRST("barrier.cta.arrive 4, 64;\n")},
-    {want_t, 32, "membar.cta;\nmembar.gl;\nmembar.sys;\nfence.acq_rel.cta;\nfence.sc.gpu;\n"
-                 "fence.acq_rel.sys;\nfence.acq_rel.cluster;\nmov.u32 %r, %t;\n"},
-    {want_shared, 64, "mov.u32 %r, %t;\n"
-                      "barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n"
-                      "sub.u32 %r, 31, %t;\n"},
+    {want_t, 32,
+     "membar.cta;\nmembar.gl;\nmembar.sys;\nfence.acq_rel.cta;\nfence.sc.gpu;\n"
+     "fence.acq_rel.sys;\nfence.acq_rel.cluster;\nmov.u32 %r, %t;\n"},
+    {want_shared, 64,
+     "mov.u32 %r, %t;\n"
+     "barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n"
+     "sub.u32 %r, 31, %t;\n"},
     /* copies */
-    {want_copied, 32, "cp.async.ca.shared.global [%o64], [%i8], 8;\ncp.async.commit_group;\n"
-                      "cp.async.wait_group 0;\nld.shared.u32 %r, [%o64];\n"},
-    {want_zeros, 32, LOW "cp.async.ca.shared.global [%o64], [%i8], 8, %nq;\ncp.async.wait_all;\n"
-                         "ld.shared.u32 %r, [%o64];\n"},
-    {want_zeros, 32, LOW "selp.u32 %a, 8, 0, %q;\ncp.async.ca.shared.global [%o64], [%i8], 8, %a;\n"
-                         "cp.async.wait_all;\nld.shared.u32 %r, [%o64];\n"},
-    /* mbarriers and bulk copies */
+    {want_copied, 32,
+     "cp.async.ca.shared.global [%o64], [%i8], 8;\ncp.async.commit_group;\n"
+     "cp.async.wait_group 0;\nld.shared.u32 %r, [%o64];\n"},
+    {want_zeros, 32,
+     LOW "cp.async.ca.shared.global [%o64], [%i8], 8, %nq;\ncp.async.wait_all;\n"
+         "ld.shared.u32 %r, [%o64];\n"},
+    {want_zeros, 32,
+     LOW "selp.u32 %a, 8, 0, %q;\ncp.async.ca.shared.global [%o64], [%i8], 8, %a;\n"
+         "cp.async.wait_all;\nld.shared.u32 %r, [%o64];\n"},
+/* mbarriers and bulk copies */
 #define READY "setp.eq.u32 %p, %t, 0;\n@%p mbarrier.init.shared::cta.b64 [bar], "
-#define FENCE "@%p fence.mbarrier_init.release.cluster;\n@%p fence.proxy.async.shared::cta;\nbar.sync 0;\n"
+#define FENCE \
+    "@%p fence.mbarrier_init.release.cluster;\n@%p fence.proxy.async.shared::cta;\nbar.sync 0;\n"
 #define SPIN(test) "W:\n" test "@!%s bra W;\n"
-    {want_7, 32, READY "32;\n" FENCE "mbarrier.arrive.shared::cta.b64 %x, [bar];\n" SPIN(
-                     "mbarrier.try_wait.shared::cta.b64 %s, [bar], %x;\n") "mov.u32 %r, 7;\n"
-                 "bar.sync 0;\n@%p mbarrier.inval.shared::cta.b64 [bar];\n"},
-    {want_7, 32, READY "64;\n" FENCE "mbarrier.arrive.shared::cta.b64 %x, [bar], 2;\n" SPIN(
-                     "mbarrier.test_wait.shared::cta.b64 %s, [bar], %x;\n") "mov.u32 %r, 7;\n"},
-    {want_7, 32, READY "33;\n" FENCE
-                 "@%p mbarrier.arrive.noComplete.shared::cta.b64 %y, [bar], 1;\nbar.sync 0;\n"
-                 "mbarrier.arrive.shared::cta.b64 %x, [bar];\n" SPIN(
-                     "mbarrier.test_wait.parity.shared::cta.b64 %s, [bar], 0;\n") "mov.u32 %r, 7;\n"},
-#define COPY_WAIT                                                                        \
-    SPIN("mbarrier.try_wait.parity.shared::cta.b64 %s, [bar], 0;\n")                      \
+    {want_7, 32,
+     READY "32;\n" FENCE "mbarrier.arrive.shared::cta.b64 %x, [bar];\n" SPIN(
+         "mbarrier.try_wait.shared::cta.b64 %s, [bar], %x;\n") "mov.u32 %r, 7;\n"
+                                                               "bar.sync 0;\n@%p "
+                                                               "mbarrier.inval.shared::cta.b64 "
+                                                               "[bar];\n"},
+    {want_7, 32,
+     READY "64;\n" FENCE "mbarrier.arrive.shared::cta.b64 %x, [bar], 2;\n" SPIN(
+         "mbarrier.test_wait.shared::cta.b64 %s, [bar], %x;\n") "mov.u32 %r, 7;\n"},
+    {want_7, 32,
+     READY "33;\n" FENCE
+           "@%p mbarrier.arrive.noComplete.shared::cta.b64 %y, [bar], 1;\nbar.sync 0;\n"
+           "mbarrier.arrive.shared::cta.b64 %x, [bar];\n" SPIN(
+               "mbarrier.test_wait.parity.shared::cta.b64 %s, [bar], 0;\n") "mov.u32 %r, 7;\n"},
+#define COPY_WAIT                                                    \
+    SPIN("mbarrier.try_wait.parity.shared::cta.b64 %s, [bar], 0;\n") \
     "ld.shared.u32 %r, [%o64];\n"
-    {want_copied, 32, READY "1;\n" FENCE
-                      "@%p mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 256;\n"
-                      "@%p cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
-                      "[dynamic], [%i], 256, [bar];\n" COPY_WAIT},
-    {want_copied, 32, READY "1;\n" FENCE
-                      "@%p mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [bar], 256;\n"
-                      "@%p mbarrier.arrive.shared::cta.b64 _, [bar];\n"
-                      "@%p cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes "
-                      "[dynamic], [%i], 256, [bar];\n" COPY_WAIT},
-    {want_copied, 32, READY "32;\n" FENCE "cp.async.ca.shared.global [%o64], [%i8], 8;\n"
-                      "cp.async.mbarrier.arrive.noinc.shared.b64 [bar];\n" COPY_WAIT},
-    {want_copied, 32, READY "32;\n" FENCE "cp.async.ca.shared.global [%o64], [%i8], 8;\n"
-                      "cp.async.mbarrier.arrive.shared.b64 [bar];\n"
-                      "mbarrier.arrive.shared::cta.b64 _, [bar];\n" COPY_WAIT},
-    {want_t, 32, "cvt.u64.u32 %x, %t;\nst.shared.u64 [%o64], %x;\nfence.proxy.async;\nbar.sync 0;\n"
-                 "setp.eq.u32 %p, %t, 0;\n"
-                 "@%p cp.async.bulk.global.shared::cta.bulk_group [%scratch], [dynamic], 256;\n"
-                 "@%p cp.async.bulk.commit_group;\n@%p cp.async.bulk.wait_group.read 0;\n"
-                 "@%p cp.async.bulk.wait_group 0;\nbar.sync 0;\nld.global.u32 %r, [%scratch8];\n"},
-    {want_t, 32, "cp.async.bulk.prefetch.L2.global [%i], 256;\nmov.u32 %r, %t;\n"
-                 "createpolicy.fractional.L2::evict_first.b64 %x, 0f3f800000;\n"
-                 "griddepcontrol.wait;\ngriddepcontrol.launch_dependents;\n"
-                 "setmaxnreg.dec.sync.aligned.u32 40;\nsetmaxnreg.inc.sync.aligned.u32 232;\n"},
-    {want_t, 32, "mov.u32 %a, dynamic;\nmapa.shared::cluster.u32 %b, %a, 0;\n"
-                 "mov.u64 %x, dynamic;\nmapa.shared::cluster.u64 %y, %x, 0;\nmov.u32 %r, %t;\n"
-                 "prefetch.tensormap [%i];\nprefetch.param.tensormap [%i];\n"},
-    /* atomics: 32 threads on one word of zeros, or of what the first line stores */
-#define ATOM(start, instruction, result)                                                  \
-    "setp.eq.u32 %p, %t, 0;\n@%p st.shared.u32 [word], " start ";\nbar.sync 0;\n"          \
-    instruction "\nbar.sync 0;\nld.shared.u32 %r, [word];\n" result
+    {want_copied, 32,
+     READY "1;\n" FENCE "@%p mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 256;\n"
+           "@%p cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+           "[dynamic], [%i], 256, [bar];\n" COPY_WAIT},
+    {want_copied, 32,
+     READY "1;\n" FENCE "@%p mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [bar], 256;\n"
+           "@%p mbarrier.arrive.shared::cta.b64 _, [bar];\n"
+           "@%p cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes "
+           "[dynamic], [%i], 256, [bar];\n" COPY_WAIT},
+    {want_copied, 32,
+     READY "32;\n" FENCE "cp.async.ca.shared.global [%o64], [%i8], 8;\n"
+           "cp.async.mbarrier.arrive.noinc.shared.b64 [bar];\n" COPY_WAIT},
+    {want_copied, 32,
+     READY "32;\n" FENCE "cp.async.ca.shared.global [%o64], [%i8], 8;\n"
+           "cp.async.mbarrier.arrive.shared.b64 [bar];\n"
+           "mbarrier.arrive.shared::cta.b64 _, [bar];\n" COPY_WAIT},
+    {want_t, 32,
+     "cvt.u64.u32 %x, %t;\nst.shared.u64 [%o64], %x;\nfence.proxy.async;\nbar.sync 0;\n"
+     "setp.eq.u32 %p, %t, 0;\n"
+     "@%p cp.async.bulk.global.shared::cta.bulk_group [%scratch], [dynamic], 256;\n"
+     "@%p cp.async.bulk.commit_group;\n@%p cp.async.bulk.wait_group.read 0;\n"
+     "@%p cp.async.bulk.wait_group 0;\nbar.sync 0;\nld.global.u32 %r, [%scratch8];\n"},
+    {want_t, 32,
+     "cp.async.bulk.prefetch.L2.global [%i], 256;\nmov.u32 %r, %t;\n"
+     "createpolicy.fractional.L2::evict_first.b64 %x, 0f3f800000;\n"
+     "griddepcontrol.wait;\ngriddepcontrol.launch_dependents;\n"
+     "setmaxnreg.dec.sync.aligned.u32 40;\nsetmaxnreg.inc.sync.aligned.u32 232;\n"},
+    {want_t, 32,
+     "mov.u32 %a, dynamic;\nmapa.shared::cluster.u32 %b, %a, 0;\n"
+     "mov.u64 %x, dynamic;\nmapa.shared::cluster.u64 %y, %x, 0;\nmov.u32 %r, %t;\n"
+     "prefetch.tensormap [%i];\nprefetch.param.tensormap [%i];\n"},
+/* atomics: 32 threads on one word of zeros, or of what the first line stores */
+#define ATOM(start, instruction, result)                                                      \
+    "setp.eq.u32 %p, %t, 0;\n@%p st.shared.u32 [word], " start ";\nbar.sync 0;\n" instruction \
+    "\nbar.sync 0;\nld.shared.u32 %r, [word];\n" result
     {want_sum, 32, ATOM("0", "atom.shared.add.u32 %a, [word], %t;", "")},
     {want_half, 32, ATOM("0", "@%p atom.shared.add.noftz.f16x2 %a, [word], 0x00003c00;", "")},
     {want_7, 32, ATOM("99", "add.u32 %b, %t, 7;\natom.shared.min.u32 %a, [word], %b;", "")},
@@ -458,31 +479,36 @@ static const struct body {
     {want_full, 32, ATOM("0", "shl.b32 %b, 1, %t;\nred.shared.xor.b32 [word], %b;", "")},
     {want_inc, 32, ATOM("0", "red.shared.inc.u32 [word], 10;", "")},
     {want_7, 32, ATOM("39", "red.shared.dec.u32 [word], 99;", "")},
-    /* matrices: row r of the matrix is words 4 r .. 4 r + 3 of dynamic, thread t's word is t */
-#define STORED                                                                             \
-    "st.shared.u32 [%o32], %t;\nbar.sync 0;\nand.b32 %a, %t, 7;\nshl.b32 %a, %a, 4;\n"     \
+/* matrices: row r of the matrix is words 4 r .. 4 r + 3 of dynamic, thread t's word is t */
+#define STORED                                                                         \
+    "st.shared.u32 [%o32], %t;\nbar.sync 0;\nand.b32 %a, %t, 7;\nshl.b32 %a, %a, 4;\n" \
     "mov.u32 %b, dynamic;\nadd.u32 %a, %a, %b;\n"
     {want_t, 32, STORED "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r}, [%a];\n"},
     {want_t, 32, STORED "ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%c, %r}, [%a];\n"},
     {want_t, 32, STORED "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%c, %b, %d, %r}, [%a];\n"},
     {want_transposed, 32, STORED "ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%r}, [%a];\n"},
-    {want_transposed, 32, STORED "ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%c, %r}, [%a];\n"},
+    {want_transposed, 32,
+     STORED "ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%c, %r}, [%a];\n"},
     {want_transposed, 32,
      STORED "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%c, %b, %d, %r}, [%a];\n"},
     {want_transposed, 32, STORED "movmatrix.sync.aligned.m8n8.trans.b16 %r, %t;\n"},
-#define SCATTERED(instruction) STORED "bar.sync 0;\n" instruction "bar.sync 0;\nld.shared.u32 %r, [%o32];\n"
+#define SCATTERED(instruction) \
+    STORED "bar.sync 0;\n" instruction "bar.sync 0;\nld.shared.u32 %r, [%o32];\n"
     {want_t, 32, SCATTERED("stmatrix.sync.aligned.m8n8.x1.shared.b16 [%a], {%t};\n")},
     {want_t, 32, SCATTERED("stmatrix.sync.aligned.m8n8.x2.shared.b16 [%wide], {%t, %t};\n")},
-    {want_t, 32, SCATTERED("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%wide], {%t, %t, %t, %t};\n")},
-    {want_transposed, 32, SCATTERED("stmatrix.sync.aligned.m8n8.x1.trans.shared.b16 [%a], {%t};\n")},
+    {want_t, 32,
+     SCATTERED("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%wide], {%t, %t, %t, %t};\n")},
+    {want_transposed, 32,
+     SCATTERED("stmatrix.sync.aligned.m8n8.x1.trans.shared.b16 [%a], {%t};\n")},
     {want_transposed, 32,
      SCATTERED("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%wide], {%t, %t};\n")},
     {want_transposed, 32,
      SCATTERED("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%wide], {%t, %t, %t, %t};\n")},
     /* all ones: each sum is k, 8 */
-    {want_8, 32, "mov.b32 %a, 0x3c003c00;\nmov.f32 %f, 0f00000000;\n"
-                 "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f, %f1, %f2, %f3}, {%a, %a}, "
-                 "{%a}, {%f, %f, %f, %f};\ncvt.rzi.u32.f32 %r, %f3;\n"},
+    {want_8, 32,
+     "mov.b32 %a, 0x3c003c00;\nmov.f32 %f, 0f00000000;\n"
+     "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f, %f1, %f2, %f3}, {%a, %a}, "
+     "{%a}, {%f, %f, %f, %f};\ncvt.rzi.u32.f32 %r, %f3;\n"},
 };
 enum { BODIES = sizeof bodies / sizeof *bodies };
 
@@ -493,19 +519,21 @@ static const char square[] =
 static void write_body(char *text, const char *body)
 {
     snprintf(text, TEXT, "%s%s", head, square);
-    append(text, ".extern .shared .align 1024 .b8 dynamic[];\n"
-                 ".visible .entry k(.param .u64 in, .param .u64 out)\n{\n"
-                 ".shared .align 8 .b64 bar;\n.shared .align 4 .u32 word;\n.local .align 8 .b8 spill[8];\n"
-                 ".reg .b64 %%i, %%i8, %%o, %%o8, %%x, %%y, %%u, %%scratch, %%scratch8;\n"
-                 ".reg .f64 %%z;\n.reg .f32 %%f, %%f1, %%f2, %%f3;\n.reg .b16 %%h, %%g;\n"
-                 ".reg .b32 %%t, %%r, %%a, %%b, %%c, %%d, %%o32, %%o64, %%wide;\n"
-                 ".reg .pred %%p, %%q, %%s, %%nq;\n"
-                 "ld.param.u64 %%i, [in];\nld.param.u64 %%o, [out];\nmov.u32 %%t, %%tid.x;\n"
-                 "mad.wide.u32 %%i8, %%t, 8, %%i;\nmad.wide.u32 %%o8, %%t, 8, %%o;\n"
-                 "add.u64 %%scratch, %%o, 512;\nmad.wide.u32 %%scratch8, %%t, 8, %%scratch;\n"
-                 "cvt.u64.u32 %%u, %%t;\nmov.u32 %%o32, dynamic;\nmad.lo.u32 %%o64, %%t, 8, %%o32;\n"
-                 "mad.lo.u32 %%o32, %%t, 4, %%o32;\nsetp.ge.u32 %%nq, %%t, 16;\n"
-                 "mov.u32 %%wide, dynamic;\nmad.lo.u32 %%wide, %%t, 16, %%wide;\n");
+    append(
+        text,
+        ".extern .shared .align 1024 .b8 dynamic[];\n"
+        ".visible .entry k(.param .u64 in, .param .u64 out)\n{\n"
+        ".shared .align 8 .b64 bar;\n.shared .align 4 .u32 word;\n.local .align 8 .b8 spill[8];\n"
+        ".reg .b64 %%i, %%i8, %%o, %%o8, %%x, %%y, %%u, %%scratch, %%scratch8;\n"
+        ".reg .f64 %%z;\n.reg .f32 %%f, %%f1, %%f2, %%f3;\n.reg .b16 %%h, %%g;\n"
+        ".reg .b32 %%t, %%r, %%a, %%b, %%c, %%d, %%o32, %%o64, %%wide;\n"
+        ".reg .pred %%p, %%q, %%s, %%nq;\n"
+        "ld.param.u64 %%i, [in];\nld.param.u64 %%o, [out];\nmov.u32 %%t, %%tid.x;\n"
+        "mad.wide.u32 %%i8, %%t, 8, %%i;\nmad.wide.u32 %%o8, %%t, 8, %%o;\n"
+        "add.u64 %%scratch, %%o, 512;\nmad.wide.u32 %%scratch8, %%t, 8, %%scratch;\n"
+        "cvt.u64.u32 %%u, %%t;\nmov.u32 %%o32, dynamic;\nmad.lo.u32 %%o64, %%t, 8, %%o32;\n"
+        "mad.lo.u32 %%o32, %%t, 4, %%o32;\nsetp.ge.u32 %%nq, %%t, 16;\n"
+        "mov.u32 %%wide, dynamic;\nmad.lo.u32 %%wide, %%t, 16, %%wide;\n");
     append(text, "%s", body);
     append(text, "cvt.u64.u32 %%x, %%r;\nst.global.u64 [%%o8], %%x;\nret;\n}\n");
 }

@@ -28,11 +28,12 @@ static void test_module(void **state)
 {
     (void)state;
     struct ptx m;
-    parse(&m, HEAD ".global .align 8 .b8 table[6] = {1, 2, 0xff};\n"
-                   ".const .f32 half = 0f3F000000;\n.extern .shared .align 1024 .b8 dynamic[];\n"
-                   ".visible .entry first(.param .u64 .ptr .global .align 4 p, .param .align 8 .b8 s[24])\n"
-                   ".maxntid 128, 2, 1\n.minnctapersm 2\n{\nret;\n}\n"
-                   ".entry second()\n.reqntid 64\n{\nret;\n}\n");
+    parse(&m, HEAD
+          ".global .align 8 .b8 table[6] = {1, 2, 0xff};\n"
+          ".const .f32 half = 0f3F000000;\n.extern .shared .align 1024 .b8 dynamic[];\n"
+          ".visible .entry first(.param .u64 .ptr .global .align 4 p, .param .align 8 .b8 s[24])\n"
+          ".maxntid 128, 2, 1\n.minnctapersm 2\n{\nret;\n}\n"
+          ".entry second()\n.reqntid 64\n{\nret;\n}\n");
     assert_int_equal(m.version, 90);
     assert_int_equal(m.target, 90);
     assert_int_equal(m.target_suffix, 'a');
@@ -79,13 +80,14 @@ static void test_operands(void **state)
 {
     (void)state;
     struct ptx m;
-    parse(&m, HEAD ".entry k()\n{\n.reg .b32 %r<4>;\n.reg .b64 %d<2>;\n.reg .pred %p<3>;\n"
-                   "ld.global.v2.u32 {%r0, _}, [%d1+-16];\n"
-                   "setp.eq.and.s32 %p0|%p1, %r0, -7, !%p2;\n"
-                   "mov.f32 %r1, 0f3F800000;\nmov.f64 %d0, 0d4000000000000000;\n"
-                   "mov.u32 %r2, %tid.y;\nmov.u32 %r2, 0x1F;\n"
-                   "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%d0, {%r1, %r2}], [%r3];\n"
-                   "/* a\ncomment */ ret; // another\n}\n");
+    parse(&m,
+          HEAD ".entry k()\n{\n.reg .b32 %r<4>;\n.reg .b64 %d<2>;\n.reg .pred %p<3>;\n"
+               "ld.global.v2.u32 {%r0, _}, [%d1+-16];\n"
+               "setp.eq.and.s32 %p0|%p1, %r0, -7, !%p2;\n"
+               "mov.f32 %r1, 0f3F800000;\nmov.f64 %d0, 0d4000000000000000;\n"
+               "mov.u32 %r2, %tid.y;\nmov.u32 %r2, 0x1F;\n"
+               "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%d0, {%r1, %r2}], [%r3];\n"
+               "/* a\ncomment */ ret; // another\n}\n");
     const struct ptx_operand *o = &m.operand[m.statement[0].operand];
     assert_int_equal(o[0].kind, PTX_VECTOR);
     assert_int_equal(o[0].parts, 2);
@@ -111,8 +113,9 @@ static void test_sources(void **state)
 {
     (void)state;
     struct ptx m;
-    parse(&m, HEAD ".file 1 \"/templates/cuda/gemm.cu.in\", 5, 6\n.entry k()\n{\n.loc 1 95 3\nret;\n"
-                   ".loc 1 7 1, function_name $x, inlined_at 1 95 3\nret;\n}\n");
+    parse(&m,
+          HEAD ".file 1 \"/templates/cuda/gemm.cu.in\", 5, 6\n.entry k()\n{\n.loc 1 95 3\nret;\n"
+               ".loc 1 7 1, function_name $x, inlined_at 1 95 3\nret;\n}\n");
     assert_int_equal(m.statement[0].source, 1);
     assert_int_equal(m.statement[0].source_line, 95);
     assert_int_equal(m.statement[1].source_line, 7);
@@ -123,8 +126,8 @@ static void test_sources(void **state)
 static void refused(const char *body, const char *why)
 {
     char text[512], error[256];
-    snprintf(text, sizeof text, "%s.entry k()\n{\n.reg .b32 %%r<3>;\n.reg .b64 %%d<2>;\n%s\n}\n", HEAD,
-             body);
+    snprintf(text, sizeof text, "%s.entry k()\n{\n.reg .b32 %%r<3>;\n.reg .b64 %%d<2>;\n%s\n}\n",
+             HEAD, body);
     assert_int_equal(vgpu_decodes(text, error, sizeof error), -1);
     if (!strstr(error, why)) fail_msg("'%s' lacks '%s'", error, why);
 }
