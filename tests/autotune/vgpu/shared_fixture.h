@@ -71,7 +71,8 @@ static inline void at_(int warp, int lane, uint32_t at, uint32_t bytes)
 }
 
 /* All lanes: lane l at `at` + l * `step`. */
-static inline uint64_t row(int warp, uint32_t at, uint32_t step, uint32_t bytes, enum shared_kind kind)
+static inline uint64_t row(int warp, uint32_t at, uint32_t step, uint32_t bytes,
+                           enum shared_kind kind)
 {
     uint32_t address[LANES];
     uint64_t wavefronts = 0;
