@@ -127,7 +127,7 @@ static void check_request(int device, const char *name)
     if (pipeline_ensure(pipeline, arch_find(vgpu.arch(device)), &name, 1, MOST_M, &made) != QRT_OK)
         fail_msg("%s: %s", name, qrt_message());
     if (qrt_device_open(rt, device_name, &d) != QRT_OK) fail_msg("%s", qrt_message());
-    assert_int_equal(check_open(d, &checker), QRT_OK);
+    assert_int_equal(check_open(d, CHECK_QUICK, &checker), QRT_OK);
     assert_true(made.count > 0);
     for (size_t i = 0; i < made.count; i++) check_kernel(checker, &made.kernels[i].entry);
     check_close(checker);
