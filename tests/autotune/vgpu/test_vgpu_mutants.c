@@ -132,7 +132,7 @@ static int shows(const struct mutant *m)
     struct checker *checker;
     int found = 0;
     make(m, &made);
-    assert_int_equal(check_open(device, &checker), QRT_OK);
+    assert_int_equal(check_open(device, CHECK_QUICK, &checker), QRT_OK);
     vgpu.reset();
     if (check_entry(checker, kernel_of(m, &made), &report) != QRT_OK) fail_msg("%s", qrt_message());
     const size_t count = vgpu.findings(f, FINDINGS);
