@@ -30,6 +30,7 @@ static const struct row rows[] = {
     /* 8-bit activations */
     {"linear.w8gc.f32.{i8t,i8tz}.{f16,bf16}", CLAIM_ALL},
     {"linear.{w8g128,w4g128,w4g128z}.i8t.f16", CLAIM_ALL},
+    {"linear.{w4g32m.k,iq4g32,mxfp4}.i8t.bf16", CLAIM_ALL},
     {"linear.w4g32.i8tz.f32", CLAIM_ALL},
     {"linear.{e4m3gc.f32.e4m3t,e4m3g128.f32.e4m3b}.{f16,bf16}", CLAIM_FP8},
     /* around the linears */
