@@ -143,6 +143,9 @@ struct code_variable {
 struct code_mma {
     struct tensor_mma op;
     int count[4];
+    struct tensor_scale
+        scale; /* vector 0: no block scales.  Else registers after c: scale of A, its
+                                  byte and thread, scale of B, its byte and thread */
 };
 
 /* d, then 4 registers of A or a descriptor, a descriptor of B, the predicate of scale-d. */

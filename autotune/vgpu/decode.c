@@ -312,6 +312,7 @@ static int take_one(struct decoder *x, char role, const struct ptx_operand *o)
     case 'v': return take_list(x, o, ROLE_DEF);
     case 'w': return take_list(x, o, ROLE_USE);
     case 'g': return take_list(x, o, ROLE_USE | ROLE_DEF);
+    case 'q': return o->parts == 2 && take_list(x, o, ROLE_USE);
     case 'm': return take_address(x, o);
     case 'l': return take_label(x, o);
     case 't': return take_branch_table(x, o);
@@ -350,9 +351,10 @@ static int take_operands(struct decoder *x, const char *roles)
 static int tensor_type(uint8_t type)
 {
     static const int8_t table[PTX_TYPE_COUNT] = {
-        [PTX_F16] = TENSOR_F16 + 1, [PTX_BF16] = TENSOR_BF16 + 1, [PTX_TF32] = TENSOR_TF32 + 1,
-        [PTX_S8] = TENSOR_S8 + 1,   [PTX_U8] = TENSOR_U8 + 1,     [PTX_F32] = TENSOR_F32 + 1,
-        [PTX_S32] = TENSOR_S32 + 1, [PTX_E4M3] = TENSOR_E4M3 + 1, [PTX_E5M2] = TENSOR_E5M2 + 1,
+        [PTX_F16] = TENSOR_F16 + 1,   [PTX_BF16] = TENSOR_BF16 + 1, [PTX_TF32] = TENSOR_TF32 + 1,
+        [PTX_S8] = TENSOR_S8 + 1,     [PTX_U8] = TENSOR_U8 + 1,     [PTX_F32] = TENSOR_F32 + 1,
+        [PTX_S32] = TENSOR_S32 + 1,   [PTX_E4M3] = TENSOR_E4M3 + 1, [PTX_E5M2] = TENSOR_E5M2 + 1,
+        [PTX_E2M1] = TENSOR_E2M1 + 1,
     };
     return table[type] - 1;
 }
@@ -366,15 +368,22 @@ static int prepare_mma(struct decoder *x, const struct opcode_match *m)
     struct code_mma *mma = &c->mma[c->mmas];
     int type[4];
     for (int i = 0; i < 4; i++) type[i] = tensor_type(m->type[i]);
+    for (int i = 1; i < 3; i++) /* in a byte of its own, unless two are in one */
+        if (m->type[i] == PTX_E2M1 && x->i->field & MMA_BYTES) type[i] = TENSOR_E2M1_BYTE;
     mma->op = (struct tensor_mma){m->shape[0] + 1,           m->shape[1] + 1,
                                   m->shape[2] + 1,           (enum tensor_type)type[0],
                                   (enum tensor_type)type[1], (enum tensor_type)type[2],
                                   (enum tensor_type)type[3], (m->mods & MOD_SATFINITE) != 0};
     if (type[0] < 0 || type[1] < 0 || type[2] < 0 || type[3] < 0) return 0;
-    if (tensor_mma_registers(&mma->op, mma->count) != 0) return 0;
+    mma->scale = (struct tensor_scale){.vector = x->i->field & MMA_SCALE_VECTOR,
+                                       .e4m3 = (x->i->field & MMA_SCALE_E4M3) != 0};
+    const int selectors = mma->scale.vector ? 6 : 0;
+    const int known = selectors ? tensor_mma_scaled_registers(&mma->op, &mma->scale, mma->count)
+                                : tensor_mma_registers(&mma->op, mma->count);
+    if (known != 0) return 0;
     const int all = mma->count[0] + mma->count[1] + mma->count[2] + mma->count[3];
     x->i->extra = c->mmas++;
-    return all == x->i->operands;
+    return all + selectors == x->i->operands;
 }
 
 /* Immediates: scale-a, scale-b (1 or -1), then transpositions of what is in shared memory, which are

@@ -5,6 +5,34 @@
 
 enum { MOST_REGISTERS = 16 };
 
+static int selector(const struct warp *w, const struct insn *i, int operand)
+{
+    return (int)(((const uint32_t *)operand_at(w, i->o[operand]))[0] & 0xffff);
+}
+
+/* The registers of the block scales follow c: scale_a, {byte, thread}, scale_b, {byte, thread}. */
+static void multiply_scaled(struct warp *w, const struct insn *i, const struct code_mma *m,
+                            uint32_t *const *d, const uint32_t *const *source)
+{
+    const int at = m->count[0] + m->count[1] + m->count[2] + m->count[3];
+    int count[4];
+    struct tensor_scale scale = m->scale;
+    scale.byte_a = selector(w, i, at + 1);
+    scale.thread_a = selector(w, i, at + 2);
+    scale.byte_b = selector(w, i, at + 4);
+    scale.thread_b = selector(w, i, at + 5);
+    if (tensor_mma_scaled_registers(&m->op, &scale, count) == 0) {
+        tensor_mma_scaled(&m->op, &scale, d, source, source + m->count[1],
+                          source + m->count[1] + m->count[2], operand_at(w, i->o[at]),
+                          operand_at(w, i->o[at + 3]));
+        return;
+    }
+    interpret_place(w, i);
+    FAULT(w, VGPU_ILLEGAL, 0, "selectors {%d, %d}, {%d, %d} of block scales", scale.byte_a,
+          scale.thread_a, scale.byte_b, scale.thread_b);
+    for (int k = 0; k < m->count[0]; k++) memset(d[k], 0, sizeof(uint32_t) * LANES);
+}
+
 void op_mma(struct warp *w, const struct insn *i, uint32_t mask)
 {
     const struct code_mma *m = &w->block->code->mma[i->extra];
@@ -14,7 +42,10 @@ void op_mma(struct warp *w, const struct insn *i, uint32_t mask)
     const int results = m->count[0], sources = i->operands - results;
     for (int k = 0; k < results; k++) d[k] = result[k];
     for (int k = 0; k < sources; k++) source[k] = operand_at(w, i->o[results + k]);
-    tensor_mma(&m->op, d, source, source + m->count[1], source + m->count[1] + m->count[2]);
+    if (m->scale.vector)
+        multiply_scaled(w, i, m, d, source);
+    else
+        tensor_mma(&m->op, d, source, source + m->count[1], source + m->count[1] + m->count[2]);
     for (int k = 0; k < results; k++) blend32(operand_at(w, i->o[k]), result[k], mask);
     w->block->counts.tensor_ops += (uint64_t)(m->op.m * m->op.n * m->op.k);
 }

@@ -20,7 +20,7 @@
  *   t     table of labels                        c   clock               o   ignored, may be absent
  *   e     source, 32 bits; absent: 0             E   the same; absent: all bits set
  *   g     result and source: list of registers   j   source pair in braces, of 32 bits
- *   k     function and lists of parameters
+ *   k     function and lists of parameters         q   selector {byte, thread} of block scales
  * Rows with equal keys are tried in order: the first that takes the operands counts.
  */
 #ifndef VGPU_OPCODE_H
@@ -35,6 +35,13 @@ enum opcode_field { /* how the flow of control goes on; other rows use numbers a
                     FIELD_CALL,
                     FIELD_END,
                     FIELD_OTHER
+};
+
+enum mma_field { /* of matrix instructions: N of .scale_vec::NX, .ue4m3, e2m1 in bytes */
+    MMA_SCALE_VECTOR = 7,
+    MMA_SCALE_E4M3 = 8,
+    MMA_BYTES = 16,
+    MMA_SCALED = 32
 };
 
 struct opcode {

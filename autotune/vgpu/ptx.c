@@ -14,7 +14,7 @@ static const struct {
     [PTX_S64] = {"s64", 8, 1},   [PTX_F16] = {"f16", 2, 0},       [PTX_F16X2] = {"f16x2", 4, 0},
     [PTX_BF16] = {"bf16", 2, 0}, [PTX_BF16X2] = {"bf16x2", 4, 0}, [PTX_TF32] = {"tf32", 4, 0},
     [PTX_F32] = {"f32", 4, 0},   [PTX_F64] = {"f64", 8, 0},       [PTX_E4M3] = {"e4m3", 1, 0},
-    [PTX_E5M2] = {"e5m2", 1, 0}, [PTX_PRED] = {"pred", 0, 0},
+    [PTX_E5M2] = {"e5m2", 1, 0}, [PTX_E2M1] = {"e2m1", 1, 0},     [PTX_PRED] = {"pred", 0, 0},
 };
 
 static const char *const specials[PTX_SPECIAL_COUNT] = {

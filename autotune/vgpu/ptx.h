@@ -43,6 +43,7 @@ enum ptx_type {
     PTX_F64,
     PTX_E4M3,
     PTX_E5M2,
+    PTX_E2M1,
     PTX_PRED,
     PTX_TYPE_COUNT
 };

@@ -51,7 +51,7 @@ int shadow_begin(struct shadow *h, uint32_t words)
     if (words > h->room && !make_room(h, words)) return 0;
     if (h->special) shadow_forget(h);
     h->words = words;
-    memset(h->flags, 0, words);
+    if (words) memset(h->flags, 0, words);
     h->cells = h->reader_count = 1;
     h->free_cell = h->free_reader = 0;
     return 1;

@@ -52,7 +52,8 @@ static int make_lists(struct draft *d, const uint32_t *number)
         i->watch = used;
         for (uint32_t k = d->first[n]; k < d->first[n] + i->operands; k++)
             if (is_register(d, k) && number[ref_index(d->ref[k])] != NO_OPERAND)
-                c->watch[used++] = number[ref_index(d->ref[k])] << 1 | ((d->role[k] & ROLE_DEF) != 0);
+                c->watch[used++] =
+                    number[ref_index(d->ref[k])] << 1 | ((d->role[k] & ROLE_DEF) != 0);
         i->watches = (uint16_t)(used - i->watch);
         if (i->watches) i->flags |= INSN_WATCHED;
     }

@@ -296,6 +296,9 @@ WANT(half, 0x3c00)
 WANT(copied, 100 + t)
 WANT(zeros, t < 16 ? 100 + t : 0)
 WANT(8, 8)
+WANT(32, 32)
+WANT(128, 128)
+WANT(256, 256)
 /* element (i, j) of the matrix is half j % 2 of word 4 i + j / 2; thread t has (j, i) for j = 2 (t % 4)
  * and the next, i = t / 4: halves of words 8 (t % 4) + i / 2 and 4 more */
 WANT(transposed, (t / 4 % 2 ? 0 : 8 * (t % 4) + t / 8) | (t / 4 % 2 ? 0 : 8 * (t % 4) + 4 + t / 8)
@@ -509,6 +512,34 @@ static const struct body {
      "mov.b32 %a, 0x3c003c00;\nmov.f32 %f, 0f00000000;\n"
      "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f, %f1, %f2, %f3}, {%a, %a}, "
      "{%a}, {%f, %f, %f, %f};\ncvt.rzi.u32.f32 %r, %f3;\n"},
+#define SCALED(kind, types, one, scale)                                                     \
+    "mov.b32 %a, " one ";\nmov.b32 %b, " scale ";\nmov.f32 %f, 0f00000000;\n"               \
+    "mma.sync.aligned." kind "." types " {%f, %f1, %f2, %f3}, {%a, %a, %a, %a}, {%a, %a}, " \
+    "{%f, %f, %f, %f}, %b, {0, 0}, %b, {0, 0};\ncvt.rzi.u32.f32 %r, %f3;\n"
+    /* one is 0x38 as e4m3, 2 as e2m1, of which 8 bits hold 2 << 2; scales are 2 and 2 */
+    {want_32, 32,
+     "mov.b32 %a, 0x08080808;\nmov.f32 %f, 0f00000000;\n"
+     "mma.sync.aligned.m16n8k32.row.col.kind::f8f6f4.f32.e2m1.e2m1.f32 "
+     "{%f, %f1, %f2, %f3}, {%a, %a, %a, %a}, {%a, %a}, {%f, %f, %f, %f};\n"
+     "cvt.rzi.u32.f32 %r, %f3;\n"},
+    {want_128, 32,
+     SCALED("m16n8k32.row.col.kind::mxf8f6f4.block_scale.scale_vec::1X", "f32.e4m3.e4m3.f32.ue8m0",
+            "0x38383838", "0x80808080")},
+    {want_128, 32,
+     SCALED("m16n8k32.row.col.kind::mxf8f6f4.block_scale", "f32.e4m3.e4m3.f32.ue8m0", "0x38383838",
+            "0x80808080")},
+    {want_256, 32,
+     SCALED("m16n8k64.row.col.kind::mxf4.block_scale.scale_vec::2X", "f32.e2m1.e2m1.f32.ue8m0",
+            "0x22222222", "0x80808080")},
+    {want_256, 32,
+     SCALED("m16n8k64.row.col.kind::mxf4.block_scale", "f32.e2m1.e2m1.f32.ue8m0", "0x22222222",
+            "0x80808080")},
+    {want_256, 32,
+     SCALED("m16n8k64.row.col.kind::mxf4nvf4.block_scale.scale_vec::2X", "f32.e2m1.e2m1.f32.ue8m0",
+            "0x22222222", "0x80808080")},
+    {want_256, 32,
+     SCALED("m16n8k64.row.col.kind::mxf4nvf4.block_scale.scale_vec::4X", "f32.e2m1.e2m1.f32.ue4m3",
+            "0x22222222", "0x40404040")},
 };
 enum { BODIES = sizeof bodies / sizeof *bodies };
 
