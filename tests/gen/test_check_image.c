@@ -46,7 +46,7 @@ static const char stack[] = "extern \"C\" __global__ __launch_bounds__(32) void 
                             "{\n"
                             "    int v[64];\n"
                             "    for (int i = 0; i < 64; i++) v[i] = 0;\n"
-    "    for (int i = 0; i < 64; i++) v[x[i] & 63] += i;\n"
+                            "    for (int i = 0; i < 64; i++) v[x[i] & 63] += i;\n"
                             "    x[threadIdx.x] = v[x[64 + threadIdx.x] & 63];\n"
                             "}\n";
 
