@@ -38,10 +38,10 @@ enum opcode_field { /* how the flow of control goes on; other rows use numbers a
 };
 
 enum mma_field { /* of matrix instructions: N of .scale_vec::NX, .ue4m3, e2m1 in bytes */
-    MMA_SCALE_VECTOR = 7,
-    MMA_SCALE_E4M3 = 8,
-    MMA_BYTES = 16,
-    MMA_SCALED = 32
+                 MMA_SCALE_VECTOR = 7,
+                 MMA_SCALE_E4M3 = 8,
+                 MMA_BYTES = 16,
+                 MMA_SCALED = 32
 };
 
 struct opcode {
