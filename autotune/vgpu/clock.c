@@ -271,7 +271,8 @@ uint32_t clock_known(struct clocks *c, int warp, int lane, uint32_t component)
     settle(c, w);
     if (lane != CLOCK_ANY_LANE) return view(w, lane)[component];
     uint32_t best = w->base[component];
-    for (int l = 0; l < LANES; l++) best = largest(best, view(w, l)[component]);
+    for (uint32_t left = w->apart; left; left &= left - 1)
+        best = largest(best, w->own[__builtin_ctz(left)][component]);
     return best;
 }
 
