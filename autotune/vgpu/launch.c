@@ -145,6 +145,7 @@ static void begin_warp(struct warp *w)
     w->next_pc = w->forced_pc = w->failed_pc = NO_PC;
     w->parked = w->resting = 0;
     w->state = WARP_READY;
+    w->reduction = NULL;
     w->yielded = w->failed_times = 0;
     memset(w->depth, 0, sizeof w->depth);
     memset(w->valid, 0, c->followed * sizeof *w->valid);

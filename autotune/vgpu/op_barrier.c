@@ -30,11 +30,31 @@ static uint32_t warps_of(struct warp *w, uint32_t threads, uint32_t mask)
     return threads / LANES;
 }
 
+/* The result of bar.red to all lanes of a warp that waited in it. */
+static void give_result(struct warp *w, const struct named_barrier *n)
+{
+    const struct insn *i = w->reduction;
+    uint32_t count[LANES];
+    if (!i) return;
+    w->reduction = NULL;
+    for (int l = 0; l < LANES; l++) count[l] = n->count;
+    if (i->run == op_bar_red_popc)
+        blend32(operand_at(w, i->o[0]), count, w->alive);
+    else
+        predicate_set(
+            w, i->o[0],
+            (i->run == op_bar_red_and ? n->count == n->threads : n->count != 0) ? FULL_MASK : 0,
+            w->alive);
+}
+
 static void release(struct block *b, struct named_barrier *n)
 {
     shared_barrier(b->shared, n->arrived);
-    for (int k = 0; k < b->warps; k++)
-        if (n->waiting >> k & 1) b->warp[k].state = WARP_READY;
+    for (int k = 0; k < b->warps; k++) {
+        if (!(n->waiting >> k & 1)) continue;
+        b->warp[k].state = WARP_READY;
+        give_result(&b->warp[k], n);
+    }
     b->progress++;
     b->counts.barriers++;
     *n = (struct named_barrier){0};
@@ -67,13 +87,15 @@ static void check_all_lanes(struct warp *w, uint32_t mask)
           mask, w->born);
 }
 
+/* `count`: index of the operand that has their number, or 0: it is not named. */
 static struct named_barrier *arrive(struct warp *w, const struct insn *i, uint32_t operand,
-                                    uint32_t mask, int *number)
+                                    uint32_t count, uint32_t mask, int *number)
 {
     interpret_place(w, i);
     check_all_lanes(w, mask);
     struct named_barrier *n = barrier_of(w, i, operand, mask, number);
-    const uint32_t threads = ((const uint32_t *)operand_at(w, i->o[operand + 1]))[first_lane(mask)];
+    const uint32_t threads =
+        count ? ((const uint32_t *)operand_at(w, i->o[count]))[first_lane(mask)] : 0;
     const uint32_t warps = warps_of(w, threads, mask);
     if (n->arrived && n->expected != warps)
         FAULT(w, VGPU_ILLEGAL, (int)first_lane(mask), "barrier %d of %u warps, others said %u",
@@ -101,15 +123,31 @@ static void wait_at(struct warp *w, struct named_barrier *n, int number)
 void op_bar_sync(struct warp *w, const struct insn *i, uint32_t mask)
 {
     int number;
-    struct named_barrier *n = arrive(w, i, 0, mask, &number);
+    struct named_barrier *n = arrive(w, i, 0, 1, mask, &number);
     wait_at(w, n, number);
 }
 
 void op_bar_arrive(struct warp *w, const struct insn *i, uint32_t mask)
 {
     int number;
-    release_if_full(w->block, arrive(w, i, 0, mask, &number));
+    release_if_full(w->block, arrive(w, i, 0, 1, mask, &number));
 }
+
+/* result, barrier, (threads,) predicate */
+static void reduce(struct warp *w, const struct insn *i, uint32_t mask)
+{
+    int number;
+    struct named_barrier *n = arrive(w, i, 1, i->operands == 4 ? 2 : 0, mask, &number);
+    const uint32_t yes = predicate_at(w, i->o[i->operands - 1]) & mask;
+    n->count += (uint32_t)__builtin_popcount(yes);
+    n->threads += (uint32_t)__builtin_popcount(mask);
+    w->reduction = i;
+    wait_at(w, n, number);
+}
+
+void op_bar_red_popc(struct warp *w, const struct insn *i, uint32_t mask) { reduce(w, i, mask); }
+void op_bar_red_and(struct warp *w, const struct insn *i, uint32_t mask) { reduce(w, i, mask); }
+void op_bar_red_or(struct warp *w, const struct insn *i, uint32_t mask) { reduce(w, i, mask); }
 
 void op_fence(struct warp *w, const struct insn *i, uint32_t mask)
 {

@@ -38,9 +38,10 @@ struct warp {
     struct block *block;
     int index;
     enum warp_state state;
-    int barrier;        /* it waits at, while at a barrier */
-    int yielded;        /* an attempt to wait failed: others first */
-    uint64_t failed_at; /* progress of the block when it did */
+    const struct insn *reduction; /* bar.red that it waits in, or NULL */
+    int barrier;                  /* it waits at, while at a barrier */
+    int yielded;                  /* an attempt to wait failed: others first */
+    uint64_t failed_at;           /* progress of the block when it did */
     uint32_t failed_pc;
     int failed_times;
     uint32_t cluster_phase; /* it has arrived in */
@@ -51,8 +52,8 @@ struct warp {
 struct named_barrier {
     uint32_t arrived; /* warps that wait or have arrived without waiting */
     uint32_t waiting;
-    uint32_t expected;                               /* warps; 0: nobody is there */
-    uint32_t reduced_and, reduced_or, reduced_count; /* of bar.red so far */
+    uint32_t expected;       /* warps; 0: nobody is there */
+    uint32_t count, threads; /* of bar.red: predicates that are true, and all */
 };
 
 /* One worker's block: made once a launch, begun anew for each block. */

@@ -267,7 +267,9 @@ typedef uint64_t want_fn(uint32_t thread);
         (void)t;                            \
         return (uint64_t)(expression);      \
     }
+WANT(0, 0)
 WANT(1, 1)
+WANT(20, 20)
 WANT(7, 7)
 WANT(t, t)
 WANT(and, t % 2 == 0 && t < 16)
@@ -380,6 +382,22 @@ static const struct body {
     {want_shared, 32, TURN("bar.cta.sync 1, 32;\n")},
     {want_shared, 32, TURN("barrier.sync.aligned 2;\n")},
     {want_shared, 32, TURN("barrier.cta.sync 3;\n")},
+    {want_20, 64, "setp.lt.u32 %p, %t, 20;\nbar.red.popc.u32 %r, 1, 64, %p;\n"},
+    {want_1, 64, "setp.lt.u32 %p, %t, 64;\nbar.red.and.pred %s, 1, 64, %p;\n" YES},
+    {want_0, 64, "setp.lt.u32 %p, %t, 63;\nbar.red.and.pred %s, 1, 64, %p;\n" YES},
+    {want_1, 64, "setp.eq.u32 %p, %t, 40;\nbar.red.or.pred %s, 1, 64, %p;\n" YES},
+    {want_20, 64, "setp.lt.u32 %p, %t, 20;\nbar.red.popc.u32 %r, 1, %p;\n"},
+    {want_1, 64, "setp.lt.u32 %p, %t, 64;\nbar.red.and.pred %s, 1, %p;\n" YES},
+    {want_0, 64, "setp.lt.u32 %p, %t, 63;\nbar.red.and.pred %s, 1, %p;\n" YES},
+    {want_1, 64, "setp.eq.u32 %p, %t, 40;\nbar.red.or.pred %s, 1, %p;\n" YES},
+    {want_20, 64, "setp.lt.u32 %p, %t, 20;\nbarrier.cta.red.popc.aligned.u32 %r, 1, 64, %p;\n"},
+    {want_1, 64, "setp.lt.u32 %p, %t, 64;\nbarrier.cta.red.and.aligned.pred %s, 1, 64, %p;\n" YES},
+    {want_0, 64, "setp.lt.u32 %p, %t, 63;\nbarrier.cta.red.and.aligned.pred %s, 1, 64, %p;\n" YES},
+    {want_1, 64, "setp.eq.u32 %p, %t, 40;\nbarrier.cta.red.or.aligned.pred %s, 1, 64, %p;\n" YES},
+    {want_20, 64, "setp.lt.u32 %p, %t, 20;\nbarrier.cta.red.popc.aligned.u32 %r, 1, %p;\n"},
+    {want_1, 64, "setp.lt.u32 %p, %t, 64;\nbarrier.cta.red.and.aligned.pred %s, 1, %p;\n" YES},
+    {want_0, 64, "setp.lt.u32 %p, %t, 63;\nbarrier.cta.red.and.aligned.pred %s, 1, %p;\n" YES},
+    {want_1, 64, "setp.eq.u32 %p, %t, 40;\nbarrier.cta.red.or.aligned.pred %s, 1, %p;\n" YES},
 #define FIRST(arrive)                                                                    \
     "st.shared.u32 [%o32], %t;\nsetp.ge.u32 %p, %t, 32;\n@%p bra W;\n" arrive            \
     "mov.u32 %r, %t;\nbra.uni E;\nW:\nbar.sync 4, 64;\nld.shared.u32 %r, [%o32+-128];\n" \
