@@ -116,7 +116,7 @@ static const struct {
     double sectors, wavefronts;
 } budgets[CHECK_SUMS_FAMILIES] = {
     [OP_LINEAR] = {6.5, 2.8},  [FAMILY_INT8] = {3.5, 1.7}, [FAMILY_FP8] = {3.5, 1.7},
-    [OP_REDUCE] = {3, 1.3},    [OP_QUANTIZE] = {10, 1.3},  [OP_EMBED] = {4, 1.3},
+    [OP_REDUCE] = {3, 2},      [OP_QUANTIZE] = {10, 1.3},  [OP_EMBED] = {4, 1.3},
     [OP_RMSNORM] = {3.5, 1.3}, [OP_ROPE] = {3, 1.3},       [OP_ATTENTION] = {4, 1.5},
     [OP_GLU] = {11, 1.3},      [OP_ADD] = {8, 1.3},        [OP_SAMPLE] = {3, 1.5},
     [OP_GATHER] = {6, 1.3},    [OP_COMBINE] = {2, 1.3},

@@ -104,7 +104,7 @@ static qrt_status run(const struct vgpu_library *v, int argc, char **argv, int *
     const int device_index = device_of(v, argv[1]), max_m = argc > 3 ? atoi(argv[3]) : 1024;
     const char *library = BINARY_DIR "/libqgen_vgpu.so", *names[] = {argv[2]};
     const qrt_options options = {.size = sizeof options, .cuda_library = library};
-    const struct pipeline_options making = {.top = argc > 4 ? atoi(argv[4]) : 1};
+    const struct pipeline_options making = {.ungated = 1, .top = argc > 4 ? atoi(argv[4]) : 1};
     char device_name[16];
     qrt *rt;
     qrt_device *device;
