@@ -17,8 +17,9 @@ static struct {
     atomic_int keep_going, unchecked, threads, timed;
     struct vgpu_counts counts;
     uint64_t launches;
-    pthread_mutex_t lock; /* of counts */
-} all = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_mutex_t lock;    /* of counts */
+    pthread_mutex_t running; /* one launch at a time: their notes of who touched what are shared */
+} all = {.lock = PTHREAD_MUTEX_INITIALIZER, .running = PTHREAD_MUTEX_INITIALIZER};
 
 void module_configure(int keep_going, int checks, int threads)
 {
@@ -324,7 +325,7 @@ int module_run(const struct module_launch *l)
     const struct module *m = l->function->module;
     struct vgpu_counts counts = {0};
     unsigned kinds = 0;
-    pthread_mutex_lock(&all.lock);
+    pthread_mutex_lock(&all.running);
     const struct launch launch = {.code = &m->code,
                                   .function = l->function->code,
                                   .grid = {l->grid[0], l->grid[1], l->grid[2]},
@@ -338,8 +339,8 @@ int module_run(const struct module_launch *l)
                                   .threads = atomic_load(&all.threads),
                                   .timed = atomic_load(&all.timed),
                                   .id = ++all.launches};
-    pthread_mutex_unlock(&all.lock);
     const int ran = launch_run(&launch, &counts, &kinds);
+    pthread_mutex_unlock(&all.running);
     pthread_mutex_lock(&all.lock);
     add_counts(&counts);
     pthread_mutex_unlock(&all.lock);
