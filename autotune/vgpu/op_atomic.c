@@ -5,7 +5,7 @@
 #include "access.h"
 #include "interpret.h"
 #include "numbers.h"
-#include "op.h"
+#include "op_handlers.h"
 
 /* New value from the old one and the sources, all in the low bits. */
 typedef uint64_t (*change_fn)(uint64_t old, uint64_t b, uint64_t c, enum ptx_type t);

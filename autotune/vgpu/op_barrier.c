@@ -1,6 +1,6 @@
 /* op_barrier.c -- barriers of a block, and fences */
 #include "interpret.h"
-#include "op.h"
+#include "op_handlers.h"
 #include "order.h"
 
 static uint32_t living_warps(const struct block *b)

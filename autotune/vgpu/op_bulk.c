@@ -3,7 +3,7 @@
 
 #include "access.h"
 #include "interpret.h"
-#include "op.h"
+#include "op_handlers.h"
 #include "tensor_map.h"
 
 enum { PIECE = 16, TENSOR_ALIGN = 128, MOST_COORDINATES = TENSOR_MAP_RANK };

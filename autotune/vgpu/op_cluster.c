@@ -1,6 +1,6 @@
 /* op_cluster.c -- clusters (of one block), registers of warps, hints */
 #include "interpret.h"
-#include "op.h"
+#include "op_handlers.h"
 
 enum { REGISTERS = 65536, FEWEST = 24, MOST = 256, STEP = 8 };
 

@@ -2,7 +2,7 @@
 #include <time.h>
 
 #include "interpret.h"
-#include "op.h"
+#include "op_handlers.h"
 #include "opcode.h"
 
 void op_branch(struct warp *w, const struct insn *i, uint32_t mask)

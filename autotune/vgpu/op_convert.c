@@ -3,7 +3,7 @@
 
 #include "interpret.h"
 #include "numbers.h"
-#include "op.h"
+#include "op_handlers.h"
 
 enum number_kind { NUMBER_UNSIGNED, NUMBER_SIGNED, NUMBER_FLOAT };
 

@@ -1,7 +1,7 @@
 /* op_copy.c -- cp.async: copies of a thread from global to shared memory */
 #include "access.h"
 #include "interpret.h"
-#include "op.h"
+#include "op_handlers.h"
 
 /* have[l] of i->imm bytes are read, the rest becomes zero. */
 static void copy(struct warp *w, const struct insn *i, const uint32_t have[LANES], uint32_t mask)

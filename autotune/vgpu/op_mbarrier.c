@@ -1,7 +1,7 @@
 /* op_mbarrier.c -- mbarriers, and what waits through them */
 #include "access.h"
 #include "interpret.h"
-#include "op.h"
+#include "op_handlers.h"
 
 enum { COUNT_ABSENT = 1 };
 

@@ -1,7 +1,7 @@
 /* op_memory.c -- loads and stores */
 #include "access.h"
 #include "interpret.h"
-#include "op.h"
+#include "op_handlers.h"
 
 /* Element `part` of the lanes' bytes into a result; a narrow one is widened as its type says. */
 static void take_part(struct access *a, uint32_t part, uint32_t size, uint32_t mask)

@@ -1,7 +1,7 @@
 /* op_tensor.c -- matrix instructions of a warp: mma, ldmatrix, stmatrix, movmatrix */
 #include "access.h"
 #include "interpret.h"
-#include "op.h"
+#include "op_handlers.h"
 
 enum { MOST_REGISTERS = 16 };
 

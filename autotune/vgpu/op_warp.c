@@ -1,6 +1,6 @@
 /* op_warp.c -- what lanes of a warp do with each other: shfl, vote, match, redux */
 #include "interpret.h"
-#include "op.h"
+#include "op_handlers.h"
 
 static const uint32_t *lanes_of(const struct warp *w, const struct insn *i, int operand)
 {

@@ -3,7 +3,7 @@
 
 #include "access.h"
 #include "interpret.h"
-#include "op.h"
+#include "op_handlers.h"
 #include "wgmma.h"
 
 enum { WARPGROUP = 4, ROW_BYTES = 32, PIECE = 16, QUARTER_ROWS = 16, MOST_N = 256 };

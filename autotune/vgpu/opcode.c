@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "op.h"
+#include "op_handlers.h"
 
 const struct opcode opcodes[] = {
 #define ALU(key, mods, operands, class, name) \

@@ -1,6 +1,6 @@
-/* op.h -- handlers of instructions that are more than arithmetic; rows of opcodes.def name them */
-#ifndef VGPU_OP_H
-#define VGPU_OP_H
+/* op_handlers.h -- handlers of instructions that are more than arithmetic; rows of opcodes.def name them */
+#ifndef VGPU_OP_HANDLERS_H
+#define VGPU_OP_HANDLERS_H
 
 #include "code.h"
 
