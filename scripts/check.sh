@@ -86,12 +86,13 @@ needs_only_libc() {
   [ -z "$extra" ] || { echo "libqrt.so needs $extra"; return 1; }
 }
 
-# All tests again under AddressSanitizer and UBSan, but for the oracles and those that mostly run NVRTC.
+# All tests again under AddressSanitizer and UBSan, but for the oracles and those that mostly run NVRTC or
+# the virtual GPU, whose own tests are among them.
 # The instrumented code confuses one warning about uninitialised values.
 sanitized() {
   cmake -S . -B build-asan -G Ninja -DQGEN_SANITIZE=ON -DCMAKE_C_FLAGS="-Werror -Wno-maybe-uninitialized" >/dev/null &&
     cmake --build build-asan &&
-    ctest --test-dir build-asan --output-on-failure -j "$(nproc)" -LE oracle -E 'test_cuda_(templates|small_ops)'
+    ctest --test-dir build-asan --output-on-failure -j "$(nproc)" -LE oracle -E 'test_cuda_(templates|small_ops)|test_vgpu_(session|linear|mutants)|^prove_'
 }
 
 # What runs threads, under ThreadSanitizer.
