@@ -94,12 +94,14 @@ end,
 eights_of = function(r, eights) return eights + (r.quant == "token_zero" and 1 or 0) end,
 
 -- Registers for the sums of `tiles` x `eights` mma: over K, of the group under way (with four
--- groups a chunk some of the next), and of x over that group where zeros meet it.
+-- groups a chunk some of the next), and of x over that group where zeros meet it (from sm_100 on,
+-- whose front end is another, with four groups a chunk of the next one too).
 sum_registers = function(r, tiles, eights)
     local w = r.weight
     local sets = late_scales(r) and 1 or chunk_groups(w) == 4 and 3 or 2
-    local of_x = w.zero == "float" or (r.act == "i8" and w.zero == "int" and w.bits == 8)
-    return 4 * eights * (sets * tiles + (of_x and 1 or 0))
+    local of_x = (w.zero == "float" or (r.act == "i8" and w.zero == "int" and w.bits == 8))
+                 and (r.arch.number >= 100 and sets == 3 and 2 or 1) or 0
+    return 4 * eights * (sets * tiles + of_x)
 end,
 
 -- What a kernel includes, and how it says what rows of x are, in a stage and as sums.
