@@ -57,6 +57,24 @@ struct qrt_device {
 
 extern const struct device_ops ref_device, cpu_device, cuda_device;
 
+/* For a request on weights [N, K] (0, 0: of any shape) and rows m_lo .. m_hi: the kernel of a key. */
+struct device_winner {
+    struct op_desc desc;
+    int32_t N, K, m_lo, m_hi;
+    uint8_t key[ENTRY_KEY_BYTES];
+    int32_t order; /* 0: measured on this GPU's model; 1: chosen for its arch */
+};
+
+/* Add winners, copied.  One whose kernel is not there is passed over when choosing. */
+qrt_status device_add_winners(struct qrt_device *d, const struct device_winner *winners,
+                              size_t count);
+
+/* The kernel for desc at M rows on a weight [N, K] (0, 0 for other ops): by the winner with the
+ * shape, else by one for any shape; of several by the smallest order, then the fewest rows, then the
+ * first added; without winners by device_find(). NULL: there is none.  It may not be loaded yet. */
+const struct kernel *device_pick(const struct qrt_device *d, const struct op_desc *desc, int N,
+                                   int K, int M);
+
 /* The best kernel for desc at M rows, or NULL: its range holds M; made for the arch nearest to the
  * device's; of those, of the smallest rank. */
 const struct kernel *device_find(const struct qrt_device *d, const struct op_desc *desc, int M);

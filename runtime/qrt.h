@@ -113,6 +113,48 @@ QRT_API qrt_status qrt_kernels_add(qrt_device *device, const void *entry, size_t
  * DIR`). */
 QRT_API qrt_status qrt_kernels_load(qrt_device *device, const char *path, qrt_trust trust);
 
+/* ---- bundles (.qk): kernels and winners in one read-only, hashed and signed file ---- */
+
+typedef struct qrt_bundle qrt_bundle;
+
+/* Asked before anything of a bundle is parsed: whether `signature` (text in minisign's format; 0
+ * bytes: there is none) over `head` is by a trusted key.  0: yes.  Else `why` says what is wrong.
+ * libqrt_verify (qrt_verify.h) has a ready one; one of your own can ask whatever you sign with. */
+typedef int (*qrt_verify)(void *user, const void *head, size_t head_bytes, const char *signature,
+                          size_t signature_bytes, char *why, size_t why_bytes);
+
+/* One of `verify` and QRT_TRUST_CALLER has to be given: there is no unsigned default. */
+typedef struct qrt_bundle_options {
+    size_t size;
+    qrt_trust
+        trust; /* QRT_TRUST_CALLER: part of your own program, or of a store only you can write */
+    qrt_verify verify;
+    void *verify_user;
+    const char *name;     /* refuse a bundle of another name; NULL: any */
+    uint64_t min_counter; /* refuse releases before this one */
+} qrt_bundle_options;
+
+typedef struct qrt_bundle_info {
+    char name[64], version[64];
+    uint64_t counter, bytes; /* bytes: of the file */
+    int kernels, winners, archs;
+} qrt_bundle_info;
+
+/* Read and check the head, 32 bytes to a few hundred KiB; kernels stay in the file until they are
+ * wanted.  QRT_E_TRUST: not vouched for, an older release, another name.  The file must not be
+ * changed while it is open; replacing it by rename is fine. */
+QRT_API qrt_status qrt_bundle_open(qrt *rt, const char *path, const qrt_bundle_options *options,
+                                   qrt_bundle **out);
+/* The same over bytes that stay where they are until the bundle is closed: `qgen link` makes some. */
+QRT_API qrt_status qrt_bundle_open_memory(qrt *rt, const void *bytes, size_t count,
+                                          const qrt_bundle_options *options, qrt_bundle **out);
+QRT_API void qrt_bundle_info_get(const qrt_bundle *bundle, qrt_bundle_info *out);
+QRT_API void qrt_bundle_close(qrt_bundle *bundle); /* after the devices that it was added to */
+
+/* Offer a bundle's kernels and winners to a device; each kernel is read, hashed and loaded when a
+ * session first needs it.  QRT_E_ARCH names the bundle's archs when none is for the device. */
+QRT_API qrt_status qrt_kernels_bundle(qrt_device *device, qrt_bundle *bundle);
+
 /* ---- packed models (.qm) ---- */
 
 typedef struct qrt_model_info {
@@ -155,6 +197,13 @@ QRT_API qrt_status qrt_model_needs(const qrt_model *model, const qrt_device *dev
                                    const qrt_session_options *options,
                                    int (*need)(void *user, const char *request, int have),
                                    void *user);
+
+/* Say with `need` (NULL: nobody) what such a session needs and load all of it, so that opening the
+ * session finds it in place.  QRT_E_KERNEL: some are missing; the message names them and the command
+ * that makes them. */
+QRT_API qrt_status qrt_prepare(qrt_device *device, const qrt_model *model,
+                               const qrt_session_options *options,
+                               int (*need)(void *user, const char *request, int have), void *user);
 
 /* Prepare: find every kernel (QRT_E_KERNEL names the missing ones), place weights, allocate all. */
 QRT_API qrt_status qrt_session_open(qrt_device *device, const qrt_model *model,

@@ -6,7 +6,7 @@
 note() { echo "set-up: $*" >&2; }
 
 setup_packages() {
-  local wanted=(gcc libc6-dev cmake ninja-build pkg-config liblua5.4-dev libcmocka-dev libjansson-dev
+  local wanted=(gcc libc6-dev cmake ninja-build pkg-config liblua5.4-dev libcmocka-dev libjansson-dev libsodium-dev liblz4-dev
     libsimde-dev python3 python3-venv python3-pip unzip)
   local missing=()
   for package in "${wanted[@]}"; do
