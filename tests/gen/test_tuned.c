@@ -7,6 +7,7 @@
  */
 #include "tuned.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "error.h"
