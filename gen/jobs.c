@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,8 +46,11 @@ static void hex(const uint8_t *bytes, size_t count, char *out)
     for (size_t i = 0; i < count; i++) sprintf(out + 2 * i, "%02x", bytes[i]);
 }
 
-/* Hash of the program's version and of all that it carries. */
-static void sources_hash(char out[JOB_ID_BYTES])
+static char sources[JOB_ID_BYTES];
+static pthread_once_t sources_once = PTHREAD_ONCE_INIT;
+
+/* Hash of the program's version and of all that it carries: half a megabyte, read once. */
+static void hash_sources(void)
 {
     uint8_t hash[ENTRY_KEY_BYTES];
     struct key k;
@@ -55,7 +59,13 @@ static void sources_hash(char out[JOB_ID_BYTES])
     for (const struct embedded_file *f = embedded_files; f->name; f++)
         key_add(&k, f->name, f->text, f->bytes);
     key_end(&k, hash);
-    hex(hash, HASH_BYTES, out);
+    hex(hash, HASH_BYTES, sources);
+}
+
+static const char *own_sources(void)
+{
+    pthread_once(&sources_once, hash_sources);
+    return sources;
 }
 
 static json_t *shapes_json(const struct job *j)
@@ -75,14 +85,13 @@ static char *dump(const json_t *object)
 /* The line of a job, without its end; free().  Sets job->id. */
 static char *line_of(struct job *j)
 {
-    char request[OP_NAME_BYTES], sources[JOB_ID_BYTES];
+    char request[OP_NAME_BYTES];
     uint8_t hash[HASH_BYTES];
     op_desc_name(&j->request.desc, request);
-    sources_hash(sources);
     json_t *object =
         json_pack("{ss ss s[ii] ss so ss si}", "arch", j->request.arch->name, "kind",
                   kind_names[j->kind], "m", j->request.m_lo, j->request.m_hi, "request", request,
-                  "shapes", shapes_json(j), "sources", sources, "top", j->top);
+                  "shapes", shapes_json(j), "sources", own_sources(), "top", j->top);
     char *bare = object ? dump(object) : NULL;
     if (!bare) return NULL;
     blake2b_hash(hash, sizeof hash, bare, strlen(bare));
@@ -161,21 +170,19 @@ static qrt_status parse_kind(const char *name, enum job_kind *out)
 /* Members that are right one by one; that there are no others is seen by the spelling. */
 static qrt_status parse_members(const json_t *object, struct job *j)
 {
-    const char *arch, *id, *kind, *request, *sources;
-    char own[JOB_ID_BYTES];
+    const char *arch, *id, *kind, *request, *planned;
     const json_t *shapes;
     json_error_t error;
     if (json_unpack_ex((json_t *)object, &error, JSON_STRICT, "{ss ss ss s[ii] ss so ss si}",
                        "arch", &arch, "id", &id, "kind", &kind, "m", &j->request.m_lo,
                        &j->request.m_hi, "request", &request, "shapes", &shapes, "sources",
-                       &sources, "top", &j->top) != 0)
+                       &planned, "top", &j->top) != 0)
         return error_set(QRT_E_FORMAT, "%s", error.text);
-    sources_hash(own);
-    if (strcmp(sources, own) != 0)
+    if (strcmp(planned, own_sources()) != 0)
         return error_set(QRT_E_FORMAT,
                          "planned by a qgen with other templates (%.16s, this one has %s): plan "
                          "again, and take one program on all machines",
-                         sources, own);
+                         planned, own_sources());
     TRY(parse_kind(kind, &j->kind));
     j->request.arch = arch_find(arch);
     if (!j->request.arch) return error_set(QRT_E_FORMAT, "arch '%.30s'", arch);
