@@ -54,7 +54,8 @@ struct cuda {
     int driver;        /* version, 13000 is 13.0 */
     uint32_t smem_bytes;
     cuda_handle context, stream;
-    cuda_handle fence; /* event of sync and downloads; under ring_lock */
+    cuda_handle fence;              /* event of sync and downloads; under ring_lock */
+    cuda_handle mark[DEVICE_MARKS]; /* events with time; made by the first mark */
     struct ring_block ring[RING_BLOCKS];
     unsigned ring_next;
     pthread_mutex_t ring_lock;
@@ -230,7 +231,7 @@ static const struct arch *arch_nearest(int major, int minor)
 
 static qrt_status device_describe(struct cuda *c, struct qrt_device *d)
 {
-    int major, minor, smem;
+    int major, minor, smem, l2;
     size_t bytes;
     TRY(CALL(c, device_name, d->info.name, (int)sizeof d->info.name, c->device));
     TRY(CALL(c, device_memory, &bytes, c->device));
@@ -238,6 +239,7 @@ static qrt_status device_describe(struct cuda *c, struct qrt_device *d)
     TRY(CALL(c, device_attribute, &major, CUDA_DEVICE_MAJOR, c->device));
     TRY(CALL(c, device_attribute, &minor, CUDA_DEVICE_MINOR, c->device));
     TRY(CALL(c, device_attribute, &smem, CUDA_DEVICE_SMEM, c->device));
+    TRY(CALL(c, device_attribute, &l2, CUDA_DEVICE_L2, c->device));
     const struct arch *arch = arch_nearest(major, minor);
     if (arch == NULL)
         return error_set(QRT_E_DEVICE,
@@ -246,6 +248,7 @@ static qrt_status device_describe(struct cuda *c, struct qrt_device *d)
                          c->index, d->info.name, major, minor);
     d->info.name[sizeof d->info.name - 1] = 0;
     d->info.memory_bytes = bytes;
+    d->cache_bytes = l2 > 0 ? (uint64_t)l2 : 0;
     memcpy(d->info.arch, arch->name, sizeof d->info.arch);
     d->arch = *arch;
     d->family = (enum layout_family)arch->family;
@@ -271,6 +274,8 @@ static void stream_close(struct cuda *c)
         if (c->ring[i].done) (void)c->api.event_destroy(c->ring[i].done);
         if (c->ring[i].bytes) (void)c->api.pinned_free(c->ring[i].bytes);
     }
+    for (int i = 0; i < DEVICE_MARKS; i++)
+        if (c->mark[i]) (void)c->api.event_destroy(c->mark[i]);
     if (c->fence) (void)c->api.event_destroy(c->fence);
     if (c->stream) (void)c->api.stream_destroy(c->stream);
 }
@@ -604,6 +609,45 @@ static qrt_status launch(struct qrt_device *d, const struct kernel *k, const str
                          r->block[2], r->smem_bytes, c->stream, parameters, NULL));
 }
 
+/* ---- measuring ---- */
+
+static qrt_status fill_memory(struct qrt_device *d, void *to, int byte, size_t bytes)
+{
+    struct cuda *c = d->impl;
+    if (bytes == 0) return QRT_OK;
+    TRY(enter(c));
+    return leave(c, CALL(c, memory_set, as_address(to), (unsigned char)byte, bytes, c->stream));
+}
+
+static qrt_status record_mark(struct cuda *c, int i)
+{
+    if (c->mark[i] == NULL) TRY(CALL(c, event_create, &c->mark[i], CUDA_EVENT_TIME));
+    return CALL(c, event_record, c->mark[i], c->stream);
+}
+
+static qrt_status mark(struct qrt_device *d, int i)
+{
+    struct cuda *c = d->impl;
+    TRY(enter(c));
+    return leave(c, record_mark(c, i));
+}
+
+static qrt_status measure_marks(struct cuda *c, int from, int to, double *seconds)
+{
+    float ms = 0;
+    TRY(wait_event(c, c->mark[to]));
+    TRY(CALL(c, event_elapsed, &ms, c->mark[from], c->mark[to]));
+    *seconds = (double)ms * 1e-3;
+    return QRT_OK;
+}
+
+static qrt_status elapsed(struct qrt_device *d, int from, int to, double *seconds)
+{
+    struct cuda *c = d->impl;
+    TRY(enter(c));
+    return leave(c, measure_marks(c, from, to, seconds));
+}
+
 const struct device_ops cuda_device = {
     .kind = "cuda",
     .open = open_device,
@@ -618,4 +662,7 @@ const struct device_ops cuda_device = {
     .unload = unload_kernel,
     .launch = launch,
     .sync = sync_device,
+    .fill = fill_memory,
+    .mark = mark,
+    .elapsed = elapsed,
 };

@@ -33,6 +33,7 @@ typedef void *cuda_handle; /* context, stream, event, module or function */
     X(event_destroy, "cuEventDestroy_v2", (cuda_handle event))                                    \
     X(event_record, "cuEventRecord", (cuda_handle event, cuda_handle stream))                     \
     X(event_query, "cuEventQuery", (cuda_handle event))                                           \
+    X(event_elapsed, "cuEventElapsedTime", (float *ms, cuda_handle from, cuda_handle to))         \
     X(memory_info, "cuMemGetInfo_v2", (size_t * free, size_t * total))                            \
     X(memory_alloc, "cuMemAlloc_v2", (cuda_address * address, size_t bytes))                      \
     X(memory_free, "cuMemFree_v2", (cuda_address address))                                        \
@@ -84,6 +85,7 @@ enum {
     CUDA_NOT_READY = 600,
 
     CUDA_DEVICE_PROCESSORS = 16, /* device attributes */
+    CUDA_DEVICE_L2 = 38,
     CUDA_DEVICE_MAJOR = 75,
     CUDA_DEVICE_MINOR = 76,
     CUDA_DEVICE_SMEM = 97, /* most shared memory of a block, after opting in */
@@ -96,6 +98,7 @@ enum {
     CUDA_JIT_ERROR_TEXT_BYTES = 6,
 
     CUDA_STREAM_ALONE = 1, /* does not wait for the legacy stream */
+    CUDA_EVENT_TIME = 0,
     CUDA_EVENT_NO_TIME = 2,
 
     CUDA_MAP_U8 = 0, /* tensor maps: element types, by size only */

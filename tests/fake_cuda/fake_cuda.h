@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-enum { FAKE_ARGUMENT_BYTES = 256, FAKE_MAP_BYTES = 128 };
+enum { FAKE_ARGUMENT_BYTES = 256, FAKE_MAP_BYTES = 128, FAKE_L2_BYTES = 3 << 20 };
 
 struct fake_launch {
     void *function;

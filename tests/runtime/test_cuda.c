@@ -11,6 +11,8 @@
  * - a launch has the record's grid, block and shared memory and the bytes of the op's struct
  * - a kernel that wants a tensor map gets one of its x and box, and zeros when there is none to make:
  * base or rows off 16 bytes, a driver that refuses or does not know it
+ * - fill sets bytes in order with copies; marks give the time between them, as the driver's events
+ *   with time have it
  * - a product's own context is current again after every call
  * - any driver call may fail with any answer, once or for ever: a status, no leak, no other context
  *   left current; a lost device makes no further driver call
@@ -465,6 +467,30 @@ static void no_map_is_zeros(void **state)
     device_end(&d);
 }
 
+static void marks_give_times(void **state)
+{
+    (void)state;
+    struct qrt_device d;
+    device_start(&d);
+    assert_int_equal(d.cache_bytes, FAKE_L2_BYTES);
+    unsigned char got[64];
+    void *memory;
+    double seconds;
+    assert_int_equal(cuda_device.alloc(&d, sizeof got, &memory), QRT_OK);
+    assert_int_equal(cuda_device.elapsed(&d, 0, 1, &seconds), QRT_E_ARGUMENT); /* no marks yet */
+    assert_int_equal(cuda_device.mark(&d, 0), QRT_OK);
+    assert_int_equal(cuda_device.fill(&d, memory, 0xff, sizeof got), QRT_OK);
+    assert_int_equal(cuda_device.fill(&d, memory, 7, 3), QRT_OK);
+    assert_int_equal(cuda_device.mark(&d, 1), QRT_OK);
+    assert_int_equal(cuda_device.elapsed(&d, 0, 1, &seconds), QRT_OK);
+    assert_true(seconds > 0.0019 && seconds < 0.0021); /* two pieces of work, 1 ms each */
+    assert_int_equal(cuda_device.download(&d, got, memory, sizeof got), QRT_OK);
+    for (int i = 0; i < 64; i++) assert_int_equal(got[i], i < 3 ? 7 : 0xff);
+    cuda_device.free(&d, memory);
+    device_end(&d);
+    assert_int_equal(fake->live, 0);
+}
+
 /* Everything a run does; stops at the first error. */
 static qrt_status use_all(struct qrt_device *d, struct kernel *k, void **memory,
                           const void **placed)
@@ -480,6 +506,11 @@ static qrt_status use_all(struct qrt_device *d, struct kernel *k, void **memory,
     TRY(cuda_device.upload(d, *memory, bytes, sizeof bytes));
     TRY(cuda_device.launch(d, k, &e.record.desc, &args));
     TRY(cuda_device.sync(d));
+    double seconds;
+    TRY(cuda_device.mark(d, 0));
+    TRY(cuda_device.fill(d, *memory, bytes[0], 1));
+    TRY(cuda_device.mark(d, 1));
+    TRY(cuda_device.elapsed(d, 0, 1, &seconds));
     TRY(cuda_device.download(d, back, *memory, sizeof back));
     assert_memory_equal(back, bytes, sizeof back);
     return QRT_OK;
@@ -603,6 +634,7 @@ int main(void)
         TEST(launch_is_as_recorded),
         TEST(maps_describe_x),
         TEST(no_map_is_zeros),
+        TEST(marks_give_times),
         TEST(any_call_may_fail),
         TEST(a_lost_device_says_so),
         TEST(endless_work_loses_the_device),
