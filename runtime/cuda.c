@@ -66,7 +66,7 @@ struct cuda {
 
 static const char *const call_symbol[CUDA_CALL_COUNT] = {
 #define CALL_SYMBOL(field, symbol, arguments) [CUDA_CALL_##field] = symbol,
-    CUDA_API_TABLE(CALL_SYMBOL)
+    CUDA_API_TABLE(CALL_SYMBOL) CUDA_API_OPTIONAL_TABLE(CALL_SYMBOL)
 #undef CALL_SYMBOL
 };
 
@@ -604,6 +604,54 @@ static qrt_status launch(struct qrt_device *d, const struct kernel *k, const str
                          r->block[2], r->smem_bytes, c->stream, parameters, NULL));
 }
 
+/* ---- graphs ---- */
+
+static int has_graphs(const struct cuda_api *api)
+{
+    return api->capture_begin && api->capture_end && api->graph_make && api->graph_free &&
+           api->graph_launch && api->graph_exec_free;
+}
+
+/* What was captured becomes something that can be launched.  A failed body still ends the capture:
+ * the stream is of no use to anybody before. */
+static qrt_status finish_record(struct cuda *c, qrt_status body, void **out)
+{
+    cuda_handle graph = NULL, executable = NULL;
+    qrt_status status = CALL(c, capture_end, c->stream, &graph);
+    if (body != QRT_OK) status = body;
+    if (status == QRT_OK) status = CALL(c, graph_make, &executable, graph, 0);
+    if (graph && !atomic_load(&c->lost)) (void)c->api.graph_free(graph);
+    if (status == QRT_OK) *out = executable;
+    return status;
+}
+
+static qrt_status record_graph(struct qrt_device *d, qrt_status (*body)(void *user), void *user,
+                               void **out)
+{
+    struct cuda *c = d->impl;
+    *out = NULL;
+    if (!has_graphs(&c->api)) return QRT_OK;
+    TRY(enter(c));
+    TRY(leave(c, CALL(c, capture_begin, c->stream, CUDA_CAPTURE_OF_THREAD)));
+    const qrt_status status = body(user); /* launches make the context current themselves */
+    TRY(enter(c));
+    return leave(c, finish_record(c, status, out));
+}
+
+static qrt_status play_graph(struct qrt_device *d, void *graph)
+{
+    struct cuda *c = d->impl;
+    TRY(enter(c));
+    return leave(c, CALL(c, graph_launch, graph, c->stream));
+}
+
+static void free_graph(struct qrt_device *d, void *graph)
+{
+    struct cuda *c = d->impl;
+    if (graph == NULL || atomic_load(&c->lost) || enter(c) != QRT_OK) return;
+    (void)leave(c, CALL(c, graph_exec_free, graph));
+}
+
 const struct device_ops cuda_device = {
     .kind = "cuda",
     .open = open_device,
@@ -617,5 +665,8 @@ const struct device_ops cuda_device = {
     .load = load_kernel,
     .unload = unload_kernel,
     .launch = launch,
+    .record = record_graph,
+    .play = play_graph,
+    .forget = free_graph,
     .sync = sync_device,
 };

@@ -39,6 +39,12 @@ struct device_ops {
     /* ref ignores k (NULL) and goes by desc. */
     qrt_status (*launch)(struct qrt_device *d, const struct kernel *k, const struct op_desc *desc,
                          const union op_args *args);
+    /* Record the launches that `body` makes, without running them, to be played as one call; *out
+     * gets NULL where the driver has no graphs.  All three NULL: the device has none. */
+    qrt_status (*record)(struct qrt_device *d, qrt_status (*body)(void *user), void *user,
+                         void **out);
+    qrt_status (*play)(struct qrt_device *d, void *graph);
+    void (*forget)(struct qrt_device *d, void *graph); /* NULL is allowed */
     qrt_status (*sync)(struct qrt_device *d);
 };
 
@@ -73,7 +79,7 @@ qrt_status device_add_winners(struct qrt_device *d, const struct device_winner *
  * shape, else by one for any shape; of several by the smallest order, then the fewest rows, then the
  * first added; without winners by device_find(). NULL: there is none.  It may not be loaded yet. */
 const struct kernel *device_pick(const struct qrt_device *d, const struct op_desc *desc, int N,
-                                   int K, int M);
+                                 int K, int M);
 
 /* The best kernel for desc at M rows, or NULL: its range holds M; made for the arch nearest to the
  * device's; of those, of the smallest rank. */
