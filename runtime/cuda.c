@@ -53,8 +53,9 @@ struct cuda {
     int index, device; /* as the user counts, as the driver names it */
     int driver;        /* version, 13000 is 13.0 */
     uint32_t smem_bytes;
-    cuda_handle context, stream;
-    cuda_handle fence; /* event of sync and downloads; under ring_lock */
+    cuda_handle context;
+    cuda_handle own_stream, stream; /* stream: own_stream, or the caller's */
+    cuda_handle fence;              /* event of sync and downloads; under ring_lock */
     struct ring_block ring[RING_BLOCKS];
     unsigned ring_next;
     pthread_mutex_t ring_lock;
@@ -256,7 +257,8 @@ static qrt_status device_describe(struct cuda *c, struct qrt_device *d)
 
 static qrt_status stream_open(struct cuda *c)
 {
-    TRY(CALL(c, stream_create, &c->stream, CUDA_STREAM_ALONE));
+    TRY(CALL(c, stream_create, &c->own_stream, CUDA_STREAM_ALONE));
+    c->stream = c->own_stream;
     TRY(CALL(c, event_create, &c->fence, CUDA_EVENT_NO_TIME));
     for (int i = 0; i < RING_BLOCKS; i++) {
         TRY(CALL(c, pinned_alloc, &c->ring[i].bytes, RING_BLOCK_BYTES, 0));
@@ -272,7 +274,7 @@ static void stream_close(struct cuda *c)
         if (c->ring[i].bytes) (void)c->api.pinned_free(c->ring[i].bytes);
     }
     if (c->fence) (void)c->api.event_destroy(c->fence);
-    if (c->stream) (void)c->api.stream_destroy(c->stream);
+    if (c->own_stream) (void)c->api.stream_destroy(c->own_stream);
 }
 
 static qrt_status context_open(struct cuda *c)
@@ -434,6 +436,15 @@ static qrt_status sync_device(struct qrt_device *d)
     if (status == QRT_OK) status = leave(c, wait_stream(c));
     pthread_mutex_unlock(&c->ring_lock);
     return status;
+}
+
+/* What was queued is waited for, so that nothing of it is overtaken. */
+static qrt_status use_stream(struct qrt_device *d, void *stream)
+{
+    struct cuda *c = d->impl;
+    TRY(sync_device(d));
+    c->stream = stream ? stream : c->own_stream;
+    return QRT_OK;
 }
 
 static qrt_status place(struct qrt_device *d, const void *host, size_t bytes, const void **out)
@@ -668,5 +679,6 @@ const struct device_ops cuda_device = {
     .record = record_graph,
     .play = play_graph,
     .forget = free_graph,
+    .use_stream = use_stream,
     .sync = sync_device,
 };

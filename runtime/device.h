@@ -45,6 +45,8 @@ struct device_ops {
                          void **out);
     qrt_status (*play)(struct qrt_device *d, void *graph);
     void (*forget)(struct qrt_device *d, void *graph); /* NULL is allowed */
+    /* Use another stream, NULL: its own; NULL: there are none. */
+    qrt_status (*use_stream)(struct qrt_device *d, void *stream);
     qrt_status (*sync)(struct qrt_device *d);
 };
 
