@@ -15,7 +15,7 @@
 #include "op.h"
 
 #define EXPORT __attribute__((visibility("default")))
-enum { MAX_ROWS = 8192 };
+enum { MAX_ROWS = 8192, MAX_COPIES = 64, ROW_BLOCK = 128 /* columns under one scale */ };
 
 /* A request on a device. */
 struct gl {
@@ -27,8 +27,9 @@ struct gl {
 };
 
 struct gl_weight {
-    struct qk_weight w; /* in device addresses */
-    const void *placed[SECTION_COUNT];
+    int copies;                     /* of the same matrix: more than a cache holds */
+    struct qk_weight w[MAX_COPIES]; /* in device addresses */
+    const void *placed[MAX_COPIES][SECTION_COUNT];
 };
 
 EXPORT const char *gl_message(void) { return qrt_message(); }
@@ -70,12 +71,30 @@ EXPORT int gl_stream(struct gl *g, void *stream) { return qrt_device_stream(g->d
 EXPORT void gl_weight_free(struct gl *g, struct gl_weight *w)
 {
     if (!w) return;
-    for (int i = 0; i < SECTION_COUNT; i++)
-        if (w->placed[i]) g->device->ops->unplace(g->device, w->placed[i]);
+    for (int c = 0; c < MAX_COPIES; c++)
+        for (int i = 0; i < SECTION_COUNT; i++)
+            if (w->placed[c][i]) g->device->ops->unplace(g->device, w->placed[c][i]);
     free(w);
 }
 
-static qrt_status pack_and_place(struct gl *g, const struct check_weight *random,
+static qrt_status place_copy(struct gl *g, const struct check_weight *random, void *const *section,
+                             const size_t *bytes, struct gl_weight *w)
+{
+    const void **placed = w->placed[w->copies];
+    for (int i = 0; i < SECTION_COUNT; i++)
+        if (bytes[i]) TRY(g->device->ops->place(g->device, section[i], bytes[i], &placed[i]));
+    w->w[w->copies++] = (struct qk_weight){.codes = placed[SECTION_CODES],
+                                           .scales = placed[SECTION_SCALES],
+                                           .zeros = placed[SECTION_ZEROS],
+                                           .supers = placed[SECTION_SUPERS],
+                                           .N = random->N,
+                                           .K = random->K,
+                                           .G = random->G,
+                                           .family = (int)g->device->family};
+    return QRT_OK;
+}
+
+static qrt_status pack_and_place(struct gl *g, const struct check_weight *random, int copies,
                                  struct gl_weight *w)
 {
     const enum layout_family family = g->device->family;
@@ -85,29 +104,23 @@ static qrt_status pack_and_place(struct gl *g, const struct check_weight *random
     for (int i = 0; i < SECTION_COUNT && status == QRT_OK; i++)
         if (!(section[i] = calloc(bytes[i] + 1, 1))) status = error_set(QRT_E_MEMORY, "no memory");
     if (status == QRT_OK) check_weight_pack(random, family, section);
-    for (int i = 0; i < SECTION_COUNT && status == QRT_OK; i++)
-        if (bytes[i])
-            status = g->device->ops->place(g->device, section[i], bytes[i], &w->placed[i]);
+    while (status == QRT_OK && w->copies < copies)
+        status = place_copy(g, random, section, bytes, w);
     for (int i = 0; i < SECTION_COUNT; i++) free(section[i]);
-    w->w = (struct qk_weight){.codes = w->placed[SECTION_CODES],
-                              .scales = w->placed[SECTION_SCALES],
-                              .zeros = w->placed[SECTION_ZEROS],
-                              .supers = w->placed[SECTION_SUPERS],
-                              .N = random->N,
-                              .K = random->K,
-                              .G = random->G,
-                              .family = (int)family};
     return status;
 }
 
-/* Random weights [N, K]; `value`, unless NULL, gets what they mean, f32 [N, K] in host memory. */
-EXPORT int gl_weight(struct gl *g, int N, int K, uint64_t seed, float *value,
+/* Random weights [N, K], `copies` times (at most 64); `value`, unless NULL, gets what they mean, f32
+ * [N, K] in host memory. */
+EXPORT int gl_weight(struct gl *g, int N, int K, uint64_t seed, int copies, float *value,
                      struct gl_weight **out)
 {
     struct check_weight random;
+    if (copies < 1 || copies > MAX_COPIES) return error_set(QRT_E_ARGUMENT, "%d copies", copies);
     TRY(check_weight_make(&g->desc.weight, N, K, 0, seed, &random));
     struct gl_weight *w = calloc(1, sizeof *w);
-    qrt_status status = w ? pack_and_place(g, &random, w) : error_set(QRT_E_MEMORY, "no memory");
+    qrt_status status =
+        w ? pack_and_place(g, &random, copies, w) : error_set(QRT_E_MEMORY, "no memory");
     for (int64_t i = 0; value && status == QRT_OK && i < (int64_t)N * K; i++)
         value[i] = (float)check_weight_at(&random, (int)(i / K), (int)(i % K));
     check_weight_free(&random);
@@ -139,20 +152,21 @@ static qrt_status launch(struct gl *g, const struct op_desc *desc, int N, int K,
     return g->device->ops->launch(g->device, k, desc, args);
 }
 
-/* Queue y[M, ldy] = x[M, ldx] W^T.  x_scale: of quantized rows [M], else NULL.  The first call for an
- * M may allocate. */
-EXPORT int gl_run(struct gl *g, const struct gl_weight *w, const void *x, const float *x_scale,
-                  void *y, int M, int64_t ldx, int64_t ldy)
+/* Queue y[M, ldy] = x[M, ldx] W^T with a copy of W.  x_scale: of quantized rows, [M] or, in blocks,
+ * [M, ceil(K / 128)]; else NULL.  The first call for an M may allocate. */
+EXPORT int gl_run(struct gl *g, const struct gl_weight *w, int copy, const void *x,
+                  const float *x_scale, void *y, int M, int64_t ldx, int64_t ldy)
 {
-    union op_args args = {.linear = {.w = w->w,
-                                     .x = x,
-                                     .x_scale = x_scale,
-                                     .y = y,
-                                     .ldx = ldx,
-                                     .ldy = ldy,
-                                     .lds = 1,
-                                     .M = M}};
-    const int N = w->w.N, K = w->w.K;
+    const int N = w->w[0].N, K = w->w[0].K;
+    union op_args args = {
+        .linear = {.w = w->w[copy % w->copies],
+                   .x = x,
+                   .x_scale = x_scale,
+                   .y = y,
+                   .ldx = ldx,
+                   .ldy = ldy,
+                   .lds = g->desc.quant == QUANT_BLOCK ? (K + ROW_BLOCK - 1) / ROW_BLOCK : 1,
+                   .M = M}};
     const struct kernel *k = device_pick(g->device, &g->desc, N, K, M);
     const int split = choice_split(g->device, k, &args);
     args.linear.split = split;
@@ -167,11 +181,21 @@ EXPORT int gl_run(struct gl *g, const struct gl_weight *w, const void *x, const 
     return launch(g, &g->sum, 0, 0, M, &sum);
 }
 
+/* Bytes of a packed weight [N, K]. */
+EXPORT int gl_bytes_per_copy(struct gl *g, int N, int K, int64_t *out)
+{
+    size_t bytes[SECTION_COUNT];
+    TRY(layout_bytes(g->device->family, &g->desc.weight, N, K, bytes));
+    *out = 0;
+    for (int i = 0; i < SECTION_COUNT; i++) *out += (int64_t)bytes[i];
+    return QRT_OK;
+}
+
 /* "gemv warps=8 tiles=2" of the kernel for M rows on a weight. */
 EXPORT const char *gl_kernel(struct gl *g, const struct gl_weight *w, int M)
 {
     static char text[ENTRY_SYMBOL_BYTES + ENTRY_TEXT_BYTES + 8];
-    const struct kernel *k = device_pick(g->device, &g->desc, w->w.N, w->w.K, M);
+    const struct kernel *k = device_pick(g->device, &g->desc, w->w[0].N, w->w[0].K, M);
     snprintf(text, sizeof text, "%s %s", k ? k->record.template_ : "none", k ? k->record.tune : "");
     return text;
 }
