@@ -39,6 +39,14 @@ struct device_ops {
     /* ref ignores k (NULL) and goes by desc. */
     qrt_status (*launch)(struct qrt_device *d, const struct kernel *k, const struct op_desc *desc,
                          const union op_args *args);
+    /* Record the launches that `body` makes, without running them, to be played as one call; *out
+     * gets NULL where the driver has no graphs.  All three NULL: the device has none. */
+    qrt_status (*record)(struct qrt_device *d, qrt_status (*body)(void *user), void *user,
+                         void **out);
+    qrt_status (*play)(struct qrt_device *d, void *graph);
+    void (*forget)(struct qrt_device *d, void *graph); /* NULL is allowed */
+    /* Use another stream, NULL: its own; NULL: there are none. */
+    qrt_status (*use_stream)(struct qrt_device *d, void *stream);
     qrt_status (*sync)(struct qrt_device *d);
 
     /* For measuring.  Set bytes, in order with launches. */

@@ -401,10 +401,56 @@ EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, u
     ANSWER();
     if (handle != &function || !is_object(queue) || extra != NULL) return 400;
     if (fake.current != &context) return 201;
-    fake.launches++;
+    if (fake.capturing)
+        fake.captured++;
+    else
+        fake.launches++;
     fake.launch = (struct fake_launch){
         .function = handle, .grid = {gx, gy, gz}, .block = {bx, by, bz}, .smem_bytes = smem_bytes};
     memcpy(fake.launch.argument, parameters[0], fake.argument_bytes);
     if (parameters[1]) memcpy(fake.launch.map, parameters[1], FAKE_MAP_BYTES);
     return 0;
+}
+
+EXPORT int cuStreamBeginCapture_v2(void *queue, int mode)
+{
+    ANSWER();
+    if (!is_object(queue) || mode != 1 || fake.capturing) return 1;
+    fake.capturing = 1;
+    fake.captured = 0;
+    return 0;
+}
+
+EXPORT int cuStreamEndCapture(void *queue, void **graph)
+{
+    fake.capturing = 0; /* a capture that fails is over too */
+    ANSWER();
+    return is_object(queue) ? object_out(graph) : 1;
+}
+
+EXPORT int cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned long long flags)
+{
+    ANSWER();
+    return is_object(graph) && flags == 0 ? object_out(executable) : 1;
+}
+
+EXPORT int cuGraphDestroy(void *graph)
+{
+    ANSWER();
+    return object_free(graph);
+}
+
+EXPORT int cuGraphLaunch(void *executable, void *queue)
+{
+    ANSWER();
+    if (!is_object(executable) || !is_object(queue) || fake.capturing) return 400;
+    fake.graph_launches++;
+    fake.launches += fake.captured;
+    return 0;
+}
+
+EXPORT int cuGraphExecDestroy(void *executable)
+{
+    ANSWER();
+    return object_free(executable);
 }

@@ -46,6 +46,9 @@ struct fake_cuda {
     int context_references, live; /* live: blocks, pinned blocks, events, streams, modules */
     size_t used_bytes;
     int cubins_loaded, ptx_loaded, launches;
+    int captured;              /* launches of the capture under way, or of the last */
+    int capturing;             /* a capture is under way */
+    int graph_launches;        /* each makes `captured` launches */
     int smem_opted;            /* the last dynamic shared memory that was opted in */
     int freed_busy;            /* pinned blocks freed while copies were on their way */
     struct fake_launch launch; /* the last */
