@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "error.h"
+#include "occupancy.h"
 #include "pipeline.h"
-#include "rank.h"
 
 /* One row is a matrix-vector product; up to 8 fill the narrow side of an mma; then the tiles. */
 static const struct pipeline_range ranges[] = {
@@ -134,12 +134,14 @@ static qrt_status add(const struct chooser *ch, const struct candidate *c, int l
 static qrt_status fills(const struct chooser *ch, struct candidate *c, int rows, int *out)
 {
     const struct choose_options *o = ch->options;
-    const int processors = rank_processors(ch->request->arch);
+    const int processors = occupancy_processors(ch->request->arch);
     *out = 1;
     if (ch->request->desc.op != OP_LINEAR || processors == 1) return QRT_OK;
     if (o->shape_count > 0) TRY(template_launch(c));
     for (size_t i = 0; i < o->shape_count; i++)
-        if (rank_blocks(&c->record, rows, o->shapes[i].N, o->shapes[i].K) < processors) *out = 0;
+        if (occupancy_grid(&c->record, rows, o->shapes[i].N, o->shapes[i].K, c->record.split) <
+            processors)
+            *out = 0;
     return QRT_OK;
 }
 

@@ -8,7 +8,7 @@
 #include "error.h"
 #include "file.h"
 #include "key.h"
-#include "rank.h"
+#include "occupancy.h"
 
 static struct asked_options asked_for;
 static const char *out_folder, *templates;
@@ -100,7 +100,8 @@ static json_t *tune_json(const char *tune)
 static json_t *kernel_json(const struct pipeline_kernel *k)
 {
     const struct entry_record *r = &k->entry.record;
-    const struct arch *arch = arch_find(r->arch);
+    struct occupancy occupancy;
+    occupancy_of(arch_find(r->arch), r, &occupancy);
     char request[OP_NAME_BYTES], scheme[SCHEME_NAME_BYTES] = "", key[KEY_HEX_BYTES];
     op_desc_name(&r->desc, request);
     if (r->desc.op == OP_LINEAR || r->desc.op == OP_EMBED) scheme_name(&r->desc.weight, scheme);
@@ -112,7 +113,7 @@ static json_t *kernel_json(const struct pipeline_kernel *k)
         tune_json(r->tune), "symbol", r->symbol, "key", key, "regs", (int)r->regs, "spill_bytes",
         (int)r->stack_bytes, "smem_bytes", (int)(r->smem_bytes + r->smem_static_bytes), "split",
         r->split, "image_bytes", (json_int_t)k->entry.part[ENTRY_IMAGE].bytes, "ptx_bytes",
-        (json_int_t)k->entry.part[ENTRY_PTX].bytes, "occupancy", rank_occupancy(arch, r), "reused",
+        (json_int_t)k->entry.part[ENTRY_PTX].bytes, "occupancy", occupancy.share, "reused",
         k->reused, "seconds", k->seconds, "source", (const char *)k->entry.part[ENTRY_SOURCE].data,
         (int)k->entry.part[ENTRY_SOURCE].bytes);
     if (object && out_folder) {
