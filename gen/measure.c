@@ -21,6 +21,7 @@ enum {
     ENOUGH_PAIRS = 7, /* from here on the spread may say that it is enough */
     CALM_SAMPLES = 4, /* without a new best: warmed up */
     MOST_SETS = 1 << 16,
+    MOST_RECORDED = 4096, /* launches of a graph */
 };
 #define BATCH_S      3e-4 /* length of a sample: a thousand times what a clock resolves */
 #define WARM_SHARE   0.2  /* of the budget, at most */
@@ -37,6 +38,7 @@ enum { MOST_PARTS = 12 };
 struct watched {
     const struct measure_subject *subject;
     char *accepted; /* y, as the first launch left it and ref agreed */
+    void *graph;    /* a batch, where the device records; else NULL */
 };
 
 struct measure {
@@ -353,51 +355,116 @@ static int differs_from_ref(const struct measure *m, const float *expected,
     return 0;
 }
 
-/* Launch once on poisoned outputs, compare with ref, and keep the bits. */
-static qrt_status accept(struct measure *m, struct watched *w, int *wrong,
+static int is_accepted(const struct measure *m, const struct watched *w)
+{
+    return memcmp(m->got, w->accepted, m->parts[m->y_part].bytes) == 0;
+}
+
+static void say_changed(const struct measure *m, const char *when, char text[CHECK_TEXT_BYTES])
+{
+    snprintf(text, CHECK_TEXT_BYTES, "M=%d N=%d K=%d: computes something else %s", m->problem.M,
+             m->problem.N, m->problem.K, when);
+}
+
+/* Launch on outputs filled with `byte`. */
+static qrt_status launch_over(struct measure *m, const struct watched *w, size_t set, int byte)
+{
+    TRY(m->device->ops->fill(m->device, y_of(m, set), byte, m->parts[m->y_part].bytes));
+    TRY(launch(m, w->subject, set));
+    return fetch_y(m, set);
+}
+
+/* Compare with ref, and keep the bits. */
+static qrt_status keep_y(struct measure *m, struct watched *w, int *wrong,
                          char text[CHECK_TEXT_BYTES])
 {
-    const union op_args args = args_of(m, 0);
     const size_t bytes = m->parts[m->y_part].bytes;
-    TRY(need_partial(m, choice_split(m->device, w->subject->kernel, &args)));
-    TRY(m->device->ops->fill(m->device, y_of(m, 0), POISON, bytes));
-    TRY(launch(m, w->subject, 0));
-    TRY(fetch_y(m, 0));
     float *expected = expected_of(m);
     w->accepted = malloc(bytes);
-    if (expected && w->accepted) {
+    const int have_memory = expected && w->accepted;
+    if (have_memory) {
         memcpy(w->accepted, m->got, bytes);
         *wrong = differs_from_ref(m, expected, text);
     }
     free(expected);
-    return w->accepted && expected ? QRT_OK
-                                   : error_set(QRT_E_MEMORY, "measuring: no %zu bytes", bytes);
+    return have_memory ? QRT_OK : error_set(QRT_E_MEMORY, "measuring: no %zu bytes", bytes);
+}
+
+/* Launch on poisoned outputs; then on zeros, which must make no difference: a kernel that adds to
+ * what is there, or leaves it when it looks done, is none.  Padding then holds zeros: it is poisoned
+ * again before the two are compared. */
+static qrt_status accept(struct measure *m, struct watched *w, int *wrong,
+                         char text[CHECK_TEXT_BYTES])
+{
+    const union op_args args = args_of(m, 0);
+    const struct qk_linear *a = &m->args.linear;
+    const size_t size = elem_bytes((enum elem_type)m->problem.desc.out);
+    TRY(need_partial(m, choice_split(m->device, w->subject->kernel, &args)));
+    TRY(launch_over(m, w, 0, POISON));
+    TRY(keep_y(m, w, wrong, text));
+    if (*wrong) return QRT_OK;
+    TRY(launch_over(m, w, 1, 0));
+    for (int r = 0; r < a->M; r++)
+        memset(m->got + ((size_t)r * (size_t)a->ldy + (size_t)a->w.N) * size, POISON,
+               (size_t)(a->ldy - a->w.N) * size);
+    *wrong = !is_accepted(m, w);
+    if (*wrong) say_changed(m, "when y held other values before", text);
+    return QRT_OK;
 }
 
 /* ---- time ---- */
 
-/* `batch` launches on the next sets; seconds of one. */
+/* A batch of launches on the sets from `first` on. */
+struct batch {
+    struct measure *m;
+    const struct watched *w;
+    size_t first, count;
+};
+
+static qrt_status launch_batch(void *user)
+{
+    const struct batch *b = user;
+    for (size_t i = 0; i < b->count; i++)
+        TRY(launch(b->m, b->w->subject, (b->first + i) % b->m->set_count));
+    return QRT_OK;
+}
+
+static qrt_status poison_batch(const struct batch *b)
+{
+    struct measure *m = b->m;
+    const size_t sets = b->count < m->set_count ? b->count : m->set_count;
+    for (size_t i = 0; i < sets; i++)
+        TRY(m->device->ops->fill(m->device, y_of(m, (b->first + i) % m->set_count), POISON,
+                                 m->parts[m->y_part].bytes));
+    if (!m->flush) return QRT_OK;
+    return m->device->ops->fill(m->device, m->flush, (int)(b->first % 2), m->flush_bytes);
+}
+
+static qrt_status time_batch(struct batch *b, double *seconds)
+{
+    const struct device_ops *ops = b->m->device->ops;
+    TRY(poison_batch(b));
+    TRY(ops->mark(b->m->device, 0));
+    if (b->w->graph)
+        TRY(ops->play(b->m->device, b->w->graph));
+    else
+        TRY(launch_batch(b));
+    TRY(ops->mark(b->m->device, 1));
+    return ops->elapsed(b->m->device, 0, 1, seconds);
+}
+
+/* `batch` launches on the next sets, a recorded batch on its own; seconds of one launch. */
 static qrt_status sample(struct measure *m, const struct watched *w, size_t batch, double *seconds,
                          int *wrong, char text[CHECK_TEXT_BYTES])
 {
-    struct qrt_device *d = m->device;
-    const size_t bytes = m->parts[m->y_part].bytes, first = m->next;
+    struct batch b = {m, w, w->graph ? 0 : m->next, batch};
     double took;
-    for (size_t i = 0; i < batch; i++)
-        TRY(d->ops->fill(d, y_of(m, (first + i) % m->set_count), POISON, bytes));
-    if (m->flush) TRY(d->ops->fill(d, m->flush, (int)(first % 2), m->flush_bytes));
-    TRY(d->ops->mark(d, 0));
-    for (size_t i = 0; i < batch; i++) TRY(launch(m, w->subject, (first + i) % m->set_count));
-    TRY(d->ops->mark(d, 1));
-    TRY(d->ops->elapsed(d, 0, 1, &took));
+    TRY(time_batch(&b, &took));
     *seconds = took / (double)batch;
-    m->next = (first + batch) % m->set_count;
-    TRY(fetch_y(m, (first + batch - 1) % m->set_count));
-    if (memcmp(m->got, w->accepted, bytes) == 0) return QRT_OK;
-    *wrong = 1;
-    snprintf(text, CHECK_TEXT_BYTES,
-             "M=%d N=%d K=%d: computes something else than at its first launch", m->problem.M,
-             m->problem.N, m->problem.K);
+    m->next = (b.first + batch) % m->set_count;
+    TRY(fetch_y(m, (b.first + batch - 1) % m->set_count));
+    *wrong = !is_accepted(m, w);
+    if (*wrong) say_changed(m, "than at its first launch", text);
     return QRT_OK;
 }
 
@@ -409,27 +476,63 @@ struct series {
     double seconds[2][MEASURE_MOST], ratio[MEASURE_MOST];
     size_t repeats;
     double until; /* by the clock */
+    int wrong;    /* 1, 2: the first, the second of them; 0: none */
+    char *text;   /* CHECK_TEXT_BYTES: why */
 };
 
-/* Until no sample is faster than all before it, so that the clock has settled; then as many launches
- * a sample as last BATCH_S, on sets of their own. */
-static qrt_status warm_up(struct measure *m, struct series *s, int *wrong,
-                          char text[CHECK_TEXT_BYTES])
+static qrt_status sample_of(struct measure *m, struct series *s, int which, double *seconds)
 {
-    const double end = seconds_now() + WARM_SHARE * m->options.budget_s;
-    double best = INFINITY;
+    int wrong = 0;
+    TRY(sample(m, &s->watched[which], s->batch, seconds, &wrong, s->text));
+    if (wrong) s->wrong = which + 1;
+    return QRT_OK;
+}
+
+/* As many launches as last BATCH_S, each on a set of its own.  Where they are recorded, whole rounds
+ * through all sets: each batch is the same graph, and finds nothing of the last one in the cache. */
+static size_t batch_for(const struct measure *m, double seconds)
+{
+    const double sets = (double)m->set_count;
+    const double wanted = seconds > 0 ? BATCH_S / seconds : sets;
+    if (m->options.flush) return 1;
+    if (!m->device->ops->record) return (size_t)fmax(1, fmin(wanted, sets));
+    return (size_t)fmax(1, fmin(ceil(wanted / sets) * sets, MOST_RECORDED));
+}
+
+/* Until no sample is faster than all before it: the clock has settled. */
+static qrt_status settle(struct measure *m, struct series *s, double end, double *best)
+{
     int calm = 0;
-    s->batch = 1;
-    for (int i = 0; !*wrong && (i < 2 || (calm < CALM_SAMPLES && seconds_now() < end)); i++) {
+    *best = INFINITY;
+    for (int i = 0; !s->wrong && (i < 2 || (calm < CALM_SAMPLES && seconds_now() < end)); i++) {
         double seconds;
-        TRY(sample(m, &s->watched[i % s->count], s->batch, &seconds, wrong, text));
-        calm = seconds < NEW_BEST * best ? 0 : calm + 1;
-        if (seconds < best) best = seconds;
-        const double wanted = best > 0 ? BATCH_S / best : (double)m->set_count;
-        s->batch = wanted < 1 ? 1 : wanted > (double)m->set_count ? m->set_count : (size_t)wanted;
-        if (m->flush) s->batch = 1;
+        TRY(sample_of(m, s, i % s->count, &seconds));
+        calm = seconds < NEW_BEST * *best ? 0 : calm + 1;
+        if (seconds < *best) *best = seconds;
     }
     return QRT_OK;
+}
+
+static qrt_status record_batches(struct measure *m, struct series *s)
+{
+    for (int i = 0; i < s->count; i++) {
+        struct batch b = {m, &s->watched[i], 0, s->batch};
+        if (!m->device->ops->record || s->batch == 1) continue;
+        TRY(m->device->ops->record(m->device, launch_batch, &b, &s->watched[i].graph));
+    }
+    return QRT_OK;
+}
+
+/* First launch by launch, then in batches of the length that follows from it. */
+static qrt_status warm_up(struct measure *m, struct series *s)
+{
+    const double end = seconds_now() + WARM_SHARE * m->options.budget_s;
+    double best;
+    s->batch = 1;
+    TRY(settle(m, s, end, &best));
+    s->batch = batch_for(m, best);
+    TRY(record_batches(m, s));
+    return s->wrong ? QRT_OK : settle(m, s, end, &best);
 }
 
 /* The ratio of a comparison; of one kernel alone its time over the median. */
@@ -452,41 +555,47 @@ static int is_enough(const struct series *s)
     return noise_is_small(&ratio);
 }
 
-static qrt_status take_turns(struct measure *m, struct series *s, int *wrong,
-                             char text[CHECK_TEXT_BYTES])
+static qrt_status take_turns(struct measure *m, struct series *s)
 {
-    for (; !*wrong && !is_enough(s); s->repeats++) {
+    for (; !s->wrong && !is_enough(s); s->repeats++) {
         const size_t at = s->repeats;
-        for (int turn = 0; turn < s->count && !*wrong; turn++) {
+        for (int turn = 0; turn < s->count && !s->wrong; turn++) {
             const int which = (turn + (int)at) % s->count; /* A B B A */
-            TRY(sample(m, &s->watched[which], s->batch, &s->seconds[which][at], wrong, text));
+            TRY(sample_of(m, s, which, &s->seconds[which][at]));
         }
         if (s->count == 2) s->ratio[at] = s->seconds[0][at] / s->seconds[1][at];
     }
     return QRT_OK;
 }
 
-static qrt_status run_series(struct measure *m, struct series *s, int *wrong,
-                             char text[CHECK_TEXT_BYTES])
+static qrt_status run_series(struct measure *m, struct series *s)
 {
-    for (int i = 0; i < s->count && !*wrong; i++) TRY(accept(m, &s->watched[i], wrong, text));
+    for (int i = 0; i < s->count && !s->wrong; i++) {
+        int wrong = 0;
+        TRY(accept(m, &s->watched[i], &wrong, s->text));
+        if (wrong) s->wrong = i + 1;
+    }
     s->until = seconds_now() + m->options.budget_s;
-    if (!*wrong) TRY(warm_up(m, s, wrong, text));
-    return take_turns(m, s, wrong, text);
+    if (!s->wrong) TRY(warm_up(m, s));
+    return take_turns(m, s);
 }
 
 qrt_status measure_run(struct measure *m, const struct measure_subject *own,
                        const struct measure_subject *other, struct measure_times *out, int *wrong,
                        char text[CHECK_TEXT_BYTES])
 {
-    struct series s = {.watched = {{.subject = own}, {.subject = other}}, .count = other ? 2 : 1};
-    *wrong = 0;
-    const qrt_status status = run_series(m, &s, wrong, text);
-    if (status == QRT_OK && !*wrong) {
+    struct series s = {
+        .watched = {{.subject = own}, {.subject = other}}, .count = other ? 2 : 1, .text = text};
+    const qrt_status status = run_series(m, &s);
+    *wrong = s.wrong;
+    if (status == QRT_OK && !s.wrong) {
         *out = (struct measure_times){.ratio = ratio_of(&s)};
         out->own = noise_of(s.seconds[0], s.repeats);
         if (other) out->other = noise_of(s.seconds[1], s.repeats);
     }
-    for (int i = 0; i < 2; i++) free(s.watched[i].accepted);
+    for (int i = 0; i < 2; i++) {
+        if (s.watched[i].graph) m->device->ops->forget(m->device, s.watched[i].graph);
+        free(s.watched[i].accepted);
+    }
     return status;
 }

@@ -10,7 +10,8 @@
  * launch all of it is compared with ref, by the bounds of check.h, and after every sample the last
  * y written, bit by bit, with the first: a kernel is timed doing its work or not at all.
  * Time: launches are put between two marks of the device (device.h), as many as last some tenths of a
- * millisecond; samples of a kernel and of the one it is compared with take turns, A B B A, until
+ * millisecond (recorded, where the device can, so that a GPU does not wait for the host); samples of
+ * a kernel and of the one it is compared with take turns, A B B A, until
  * their ratio is known well (noise.h) or the budget is spent.
  * A kernel that splits K is timed with the reduce that adds up the parts.
  * Threads: one.
@@ -51,8 +52,8 @@ qrt_status measure_open(struct qrt_device *device, const struct measure_problem 
                         const struct measure_options *options, struct measure **out);
 void measure_close(struct measure *m); /* NULL is allowed */
 
-/* Time `own`, beside `other` when it is not NULL.  *wrong gets 1 and `text` the first difference when
- * one of them does not compute what it should. */
+/* Time `own`, beside `other` when it is not NULL.  *wrong gets 1 or 2 when `own` or `other` does not
+ * compute what it should, and `text` the first difference; else 0. */
 qrt_status measure_run(struct measure *m, const struct measure_subject *own,
                        const struct measure_subject *other, struct measure_times *out, int *wrong,
                        char text[CHECK_TEXT_BYTES]);

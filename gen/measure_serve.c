@@ -225,6 +225,8 @@ static qrt_status measure_at(struct server *s, const struct measure_problem *pro
     TRY(measure_open(s->device, problem, &how, &m));
     const qrt_status status = measure_run(m, own, other->kernel ? other : NULL, times, wrong, text);
     measure_close(m);
+    if (status == QRT_OK && *wrong == 2)
+        return error_set(QRT_E_CHECK, "the kernel that it took turns with: %s", text);
     if (*wrong) snprintf(s->why, sizeof s->why, "%s", text);
     return status;
 }
