@@ -1,30 +1,24 @@
 /* pipeline.c -- from requests to kernels: enumerate, choose, render, look up or compile, store */
 #include "pipeline.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "cc.h"
-#include "cubin.h"
+#include "compile.h"
 #include "error.h"
 #include "gate.h"
-#include "key.h"
-#include "nvrtc.h"
-#include "unit.h"
+#include "workers.h"
 
-enum { MAX_JOBS = 64, MESSAGE_BYTES = 512, MAX_ROUNDS = 12 };
+enum { MESSAGE_BYTES = 512, MAX_ROUNDS = 12 };
 
 struct pipeline {
     struct pipeline_options options;
     struct template_set *templates;
     struct store *store;
-    struct nvrtc *nvrtc; /* NULL until the first request for a GPU */
-    struct cc *cc;       /* NULL until the first request for x86 */
-    struct gate *gate;   /* NULL until the first request, or ungated */
+    struct compiler *compiler;
+    struct gate *gate; /* NULL until the first request, or ungated */
 };
 
 /* A kernel on its way. */
@@ -53,6 +47,7 @@ qrt_status pipeline_open(const struct pipeline_options *options, struct pipeline
     p->options = *options;
     qrt_status status = template_set_open(options->templates, &p->templates);
     if (status == QRT_OK) status = store_open(options->store, &p->store);
+    if (status == QRT_OK) status = compile_open(&p->compiler);
     if (status == QRT_OK)
         *out = p;
     else
@@ -63,8 +58,7 @@ qrt_status pipeline_open(const struct pipeline_options *options, struct pipeline
 void pipeline_close(struct pipeline *p)
 {
     if (!p) return;
-    nvrtc_close(p->nvrtc);
-    cc_close(p->cc);
+    compile_close(p->compiler);
     gate_close(p->gate);
     store_close(p->store);
     template_set_close(p->templates);
@@ -73,8 +67,7 @@ void pipeline_close(struct pipeline *p)
 
 static qrt_status need_compiler(struct pipeline *p, const struct arch *arch)
 {
-    if (arch->kind == ARCH_SM && !p->nvrtc) TRY(nvrtc_open(&p->nvrtc));
-    if (arch->kind == ARCH_X86 && !p->cc) TRY(cc_open(&p->cc));
+    TRY(compile_need(p->compiler, arch));
     return p->gate || p->options.ungated ? QRT_OK : gate_open(&p->gate);
 }
 
@@ -88,23 +81,7 @@ static void jobs_free(struct jobs *jobs)
     memset(jobs, 0, sizeof *jobs);
 }
 
-/* ---- keys ---- */
-
-static void make_key(const struct pipeline *p, struct job *job)
-{
-    const struct unit *u = &job->unit;
-    const int is_sm = u->arch->kind == ARCH_SM;
-    struct key k;
-    key_begin(&k);
-    key_add_text(&k, "format", "qgen kernel 1");
-    key_add_text(&k, "arch", u->arch->name);
-    key_add_text(&k, "compiler", is_sm ? nvrtc_identity(p->nvrtc) : cc_identity(p->cc));
-    key_add_text(&k, "options", is_sm ? nvrtc_options() : cc_options());
-    key_add(&k, "record", &job->candidate.record, sizeof job->candidate.record);
-    key_add(&k, "text", u->rendering.text, u->rendering.bytes);
-    for (int i = 0; i < u->includes; i++) key_add_text(&k, u->include_name[i], u->include_text[i]);
-    key_end(&k, job->key);
-}
+/* ---- shares ---- */
 
 /* The first bytes of a key are as good as random. */
 static int is_of_part(const struct pipeline_options *o, const uint8_t key[ENTRY_KEY_BYTES])
@@ -130,58 +107,6 @@ static void drop_unwanted(const struct pipeline *p, struct jobs *jobs)
 
 /* ---- making one kernel, on a thread ---- */
 
-static qrt_status check_cubin(const struct job *job, const struct cubin *c)
-{
-    const struct entry_record *r = &job->candidate.record;
-    const uint32_t threads = r->block[0] * r->block[1] * r->block[2];
-    const size_t arguments = op_args_bytes((enum op)r->desc.op);
-    const size_t map = r->map.rows > 0 ? sizeof(struct qk_map) : 0;
-    if (c->param_bytes[0] != arguments || c->param_bytes[1] != map || c->param_bytes[2] != 0)
-        return error_set(QRT_E_COMPILE,
-                         "%s: the kernel takes arguments of %u, %u bytes, the op's struct and its "
-                         "map have %zu, %zu",
-                         job->unit.origin, c->param_bytes[0], c->param_bytes[1], arguments, map);
-    if (c->max_threads > 0 && threads > c->max_threads)
-        return error_set(QRT_E_COMPILE, "%s: block gives %u threads, __launch_bounds__ %u",
-                         job->unit.origin, threads, c->max_threads);
-    if ((uint64_t)c->smem_bytes + r->smem_bytes > (uint64_t)job->unit.arch->smem_sm_bytes)
-        return error_set(
-            QRT_E_COMPILE, "%s: %u bytes of static and %u of dynamic shared memory, %s has %d",
-            job->unit.origin, c->smem_bytes, r->smem_bytes, r->arch, job->unit.arch->smem_sm_bytes);
-    return QRT_OK;
-}
-
-static qrt_status read_resources(struct job *job, const struct unit_image *image)
-{
-    struct entry_record *r = &job->candidate.record;
-    if (job->unit.arch->kind != ARCH_SM) return QRT_OK;
-    struct cubin *c = malloc(sizeof *c);
-    if (!c) return error_set(QRT_E_MEMORY, "cubin: no memory");
-    qrt_status status = cubin_read(image->image, image->image_bytes, r->symbol, c);
-    if (status == QRT_OK) status = check_cubin(job, c);
-    if (status == QRT_OK) {
-        r->regs = c->regs;
-        r->stack_bytes = c->stack_bytes;
-        r->smem_static_bytes = c->smem_bytes;
-    }
-    free(c);
-    return status;
-}
-
-static qrt_status make_entry(struct job *job, const struct unit_image *image)
-{
-    TRY(read_resources(job, image));
-    struct entry e = {.record = job->candidate.record};
-    memcpy(e.key, job->key, sizeof e.key);
-    e.part[ENTRY_IMAGE].data = image->image;
-    e.part[ENTRY_IMAGE].bytes = image->image_bytes;
-    e.part[ENTRY_PTX].data = image->ptx;
-    e.part[ENTRY_PTX].bytes = image->ptx_bytes;
-    e.part[ENTRY_SOURCE].data = job->unit.rendering.text;
-    e.part[ENTRY_SOURCE].bytes = job->unit.rendering.bytes;
-    return entry_serialize(&e, &job->kernel.bytes, &job->kernel.count);
-}
-
 static double seconds_now(void)
 {
     struct timespec now;
@@ -191,16 +116,11 @@ static double seconds_now(void)
 
 static qrt_status compile(const struct pipeline *p, struct job *job)
 {
-    struct unit_image image = {0};
     const double start = seconds_now();
-    if (job->unit.arch->kind == ARCH_SM)
-        TRY(nvrtc_compile(p->nvrtc, &job->unit, &image));
-    else
-        TRY(cc_compile(p->cc, &job->unit, &image));
-    const qrt_status status = make_entry(job, &image);
-    unit_image_free(&image);
+    TRY(compile_entry(p->compiler, &job->candidate.record, &job->unit, job->key, &job->kernel.bytes,
+                      &job->kernel.count));
     job->kernel.seconds = seconds_now() - start;
-    return status;
+    return QRT_OK;
 }
 
 static qrt_status make_kernel(const struct pipeline *p, struct job *job)
@@ -225,68 +145,28 @@ static qrt_status make_kernel(const struct pipeline *p, struct job *job)
 
 /* ---- all kernels, on all processors ---- */
 
-struct pool {
+struct round {
     const struct pipeline *pipeline;
     struct jobs *jobs;
-    pthread_mutex_t lock;
-    pthread_cond_t progressed;
-    size_t next, done; /* under lock */
 };
 
-static void *work(void *user)
+static void make_job(void *user, size_t number)
 {
-    struct pool *pool = user;
-    pthread_mutex_lock(&pool->lock);
-    while (pool->next < pool->jobs->count) {
-        struct job *job = &pool->jobs->items[pool->next++];
-        pthread_mutex_unlock(&pool->lock);
-        if (!job->kernel.bytes) job->status = make_kernel(pool->pipeline, job);
-        if (job->status != QRT_OK) snprintf(job->message, sizeof job->message, "%s", qrt_message());
-        pthread_mutex_lock(&pool->lock);
-        pool->done++;
-        pthread_cond_signal(&pool->progressed);
-    }
-    pthread_mutex_unlock(&pool->lock);
-    return NULL;
+    const struct round *round = user;
+    struct job *job = &round->jobs->items[number];
+    if (!job->kernel.bytes) job->status = make_kernel(round->pipeline, job);
+    if (job->status != QRT_OK) snprintf(job->message, sizeof job->message, "%s", qrt_message());
 }
 
-static int worker_count(const struct pipeline *p, size_t jobs)
+static void run_jobs(const struct pipeline *p, struct jobs *jobs)
 {
-    cpu_set_t usable;
-    int count = p->options.jobs;
-    if (count <= 0) count = sched_getaffinity(0, sizeof usable, &usable) ? 1 : CPU_COUNT(&usable);
-    if (count > MAX_JOBS) count = MAX_JOBS;
-    return jobs < (size_t)count ? (int)jobs : count;
-}
-
-static void report(const struct pipeline *p, size_t done, size_t total)
-{
-    if (p->options.progress) p->options.progress(p->options.user, done, total);
-}
-
-static void run_pool(const struct pipeline *p, struct jobs *jobs)
-{
-    struct pool pool = {.pipeline = p, .jobs = jobs};
-    pthread_t threads[MAX_JOBS];
-    int started = 0;
-    const int wanted = worker_count(p, jobs->count);
-    pthread_mutex_init(&pool.lock, NULL);
-    pthread_cond_init(&pool.progressed, NULL);
-    report(p, 0, jobs->count);
-    while (started < wanted && pthread_create(&threads[started], NULL, work, &pool) == 0) started++;
-    if (started == 0) work(&pool);
-    pthread_mutex_lock(&pool.lock);
-    while (pool.done < jobs->count) {
-        pthread_cond_wait(&pool.progressed, &pool.lock);
-        const size_t done = pool.done;
-        pthread_mutex_unlock(&pool.lock);
-        report(p, done, jobs->count);
-        pthread_mutex_lock(&pool.lock);
-    }
-    pthread_mutex_unlock(&pool.lock);
-    for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
-    pthread_cond_destroy(&pool.progressed);
-    pthread_mutex_destroy(&pool.lock);
+    struct round round = {p, jobs};
+    const struct workers workers = {.jobs = p->options.jobs,
+                                    .task = make_job,
+                                    .user = &round,
+                                    .progress = p->options.progress,
+                                    .progress_user = p->options.user};
+    workers_run(&workers, jobs->count);
 }
 
 /* The first failure by order, whichever thread met one first in time. */
@@ -354,7 +234,7 @@ static qrt_status plan_request(struct pipeline *p, struct jobs *jobs, size_t ind
         job->candidate = choices.items[i].candidate;
         job->unit = choices.items[i].unit;
         memset(&choices.items[i].unit, 0, sizeof choices.items[i].unit);
-        make_key(p, job);
+        compile_key(p->compiler, &job->candidate.record, &job->unit, job->key);
     }
     choices_free(&choices);
     return status;
@@ -420,7 +300,7 @@ static qrt_status make_round(struct pipeline *p, const struct request *requests,
         if (!kept) TRY(plan_request(p, jobs, i, &requests[i], rejected));
     }
     drop_unwanted(p, jobs);
-    run_pool(p, jobs);
+    run_jobs(p, jobs);
     remember_compiled(before, jobs);
     return first_failure(jobs);
 }
