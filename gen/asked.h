@@ -74,7 +74,9 @@ struct asked_options {
          0,         0},                                                                      \
     {                                                                                        \
         "shape", 0, CLI_STRING, &(o).shapes, "NxK[,..]",                                     \
-            "weights [N, K] that linear kernels have to keep a whole GPU busy with", 0, 0    \
+            "weights [N, K] that linear kernels for a GPU are ranked for (those of\n"        \
+            "Llama-3-8B, whole and in two parts, and any other)",                            \
+            0, 0                                                                             \
     }
 
 struct asked {
