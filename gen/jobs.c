@@ -11,12 +11,12 @@
 
 #include "embed.h"
 #include "error.h"
-#include "file.h"
 #include "key.h"
+#include "points.h"
 
-enum { LINE_BYTES = 1 << 14, HASH_BYTES = 8, TOP_MOST = 64 };
+enum { LINE_BYTES = 1 << 14, HASH_BYTES = 8, TOP_MOST = 64, TUNE_TOP = 8 };
 
-static const char *const kind_names[JOB_KINDS] = {[JOB_BUILD] = "build"};
+static const char *const kind_names[JOB_KINDS] = {[JOB_BUILD] = "build", [JOB_TUNE] = "tune"};
 
 const char *job_kind_name(enum job_kind kind) { return kind_names[kind]; }
 
@@ -89,11 +89,15 @@ static char *line_of(struct job *j)
     uint8_t hash[HASH_BYTES];
     op_desc_name(&j->request.desc, request);
     json_t *object =
-        json_pack("{ss ss s[ii] ss so ss si}", "arch", j->request.arch->name, "kind",
-                  kind_names[j->kind], "m", j->request.m_lo, j->request.m_hi, "request", request,
-                  "shapes", shapes_json(j), "sources", own_sources(), "top", j->top);
+        json_pack("{ss ss ss s[ii] ss ss si so ss si}", "arch", j->request.arch->name, "device",
+                  j->device, "kind", kind_names[j->kind], "m", j->request.m_lo, j->request.m_hi,
+                  "request", request, "rows", j->rows, "seconds", j->seconds, "shapes",
+                  shapes_json(j), "sources", own_sources(), "top", j->top);
     char *bare = object ? dump(object) : NULL;
-    if (!bare) return NULL;
+    if (!bare) {
+        json_decref(object);
+        return NULL;
+    }
     blake2b_hash(hash, sizeof hash, bare, strlen(bare));
     hex(hash, sizeof hash, j->id);
     free(bare);
@@ -121,20 +125,84 @@ qrt_status jobs_text(const struct jobs *jobs, char **text, size_t *bytes)
 
 /* ---- planning ---- */
 
-qrt_status jobs_plan(const struct asked *asked, int top, struct jobs *out)
+/* Add a job and give it its id. */
+static qrt_status add_named(struct jobs *jobs, struct job *j)
 {
-    struct jobs jobs = {0};
-    qrt_status status = QRT_OK;
-    for (size_t i = 0; i < asked->set.count && status == QRT_OK; i++) {
-        struct job j = {.kind = JOB_BUILD, .request = asked->set.items[i], .top = top};
+    char *line = line_of(j);
+    const qrt_status status =
+        line ? add(jobs, j) : error_set(QRT_E_MEMORY, "jobs: no memory for a line");
+    free(line);
+    return status;
+}
+
+static qrt_status plan_builds(const struct asked *asked, const struct jobs_plan *plan,
+                              struct jobs *jobs)
+{
+    for (size_t i = 0; i < asked->set.count; i++) {
+        struct job j = {.kind = JOB_BUILD, .request = asked->set.items[i], .top = plan->top};
         if (j.request.desc.op == OP_LINEAR) { /* nothing else looks at them */
             memcpy(j.shapes, asked->shapes, sizeof j.shapes);
             j.shape_count = asked->shape_count;
         }
-        char *line = line_of(&j);
-        status = line ? add(&jobs, &j) : error_set(QRT_E_MEMORY, "jobs: no memory for a line");
-        free(line);
+        TRY(add_named(jobs, &j));
     }
+    return QRT_OK;
+}
+
+static int is_same_weight(const struct tuner_point *a, const struct tuner_point *b)
+{
+    return a->N == b->N && a->K == b->K && op_desc_equal(&a->desc, &b->desc);
+}
+
+/* The job of the points from `first` on that are of one linear and weight; *next: behind them. */
+static qrt_status plan_weight(const struct points *points, size_t first, const struct arch *arch,
+                              const struct jobs_plan *plan, struct jobs *jobs, size_t *next)
+{
+    const struct tuner_point *p = &points->items[first];
+    struct job j = {.kind = JOB_TUNE,
+                    .request = {p->desc, arch, 1, PIPELINE_M_MAX},
+                    .shapes = {{p->N, p->K}},
+                    .shape_count = 1,
+                    .top = TUNE_TOP,
+                    .seconds = plan->seconds};
+    size_t used = 0;
+    snprintf(j.device, sizeof j.device, "%s", plan->device);
+    for (*next = first; *next < points->count; ++*next) {
+        if (!is_same_weight(&points->items[*next], p)) break;
+        used += (size_t)snprintf(j.rows + used, sizeof j.rows - used, used ? ",%d" : "%d",
+                                 points->items[*next].M);
+        if (used >= sizeof j.rows)
+            return error_set(QRT_E_LIMIT, "more numbers of rows than %zu characters hold",
+                             sizeof j.rows - 1);
+    }
+    return add_named(jobs, &j);
+}
+
+static qrt_status plan_tuning(const struct asked_options *asking, const struct arch *arch,
+                              const struct jobs_plan *plan, struct jobs *jobs)
+{
+    struct asked_options of_arch = *asking;
+    struct points points;
+    if (strlen(plan->device) >= JOB_DEVICE_BYTES)
+        return error_set(QRT_E_ARGUMENT, "device '%.60s': a name like cpu or cuda:0", plan->device);
+    TRY(points_collect(&of_arch, plan->rows, arch, &points));
+    qrt_status status = QRT_OK;
+    for (size_t i = 0; i < points.count && status == QRT_OK;)
+        status = plan_weight(&points, i, arch, plan, jobs, &i);
+    points_free(&points);
+    return status;
+}
+
+qrt_status jobs_plan(const struct asked_options *asking, const struct jobs_plan *plan,
+                     struct jobs *out)
+{
+    struct asked asked;
+    struct jobs jobs = {0};
+    TRY(asked_collect(asking, plan->threads, &asked));
+    qrt_status status = plan_builds(&asked, plan, &jobs);
+    for (size_t i = 0; i < asked.arch_count && plan->device && status == QRT_OK; i++)
+        status = plan_tuning(asking, asked.archs[i], plan, &jobs);
+    asked_free(&asked);
     if (status == QRT_OK)
         *out = jobs;
     else
@@ -164,19 +232,20 @@ static qrt_status parse_kind(const char *name, enum job_kind *out)
 {
     for (int kind = 0; kind < JOB_KINDS; kind++)
         if (strcmp(name, kind_names[kind]) == 0) return *out = (enum job_kind)kind, QRT_OK;
-    return error_set(QRT_E_FORMAT, "kind '%.60s': this qgen does `build`", name);
+    return error_set(QRT_E_FORMAT, "kind '%.60s': this qgen does build and tune", name);
 }
 
 /* Members that are right one by one; that there are no others is seen by the spelling. */
 static qrt_status parse_members(const json_t *object, struct job *j)
 {
-    const char *arch, *id, *kind, *request, *planned;
+    const char *arch, *device, *id, *kind, *request, *rows, *planned;
     const json_t *shapes;
     json_error_t error;
-    if (json_unpack_ex((json_t *)object, &error, JSON_STRICT, "{ss ss ss s[ii] ss so ss si}",
-                       "arch", &arch, "id", &id, "kind", &kind, "m", &j->request.m_lo,
-                       &j->request.m_hi, "request", &request, "shapes", &shapes, "sources",
-                       &planned, "top", &j->top) != 0)
+    if (json_unpack_ex((json_t *)object, &error, JSON_STRICT,
+                       "{ss ss ss ss s[ii] ss ss si so ss si}", "arch", &arch, "device", &device,
+                       "id", &id, "kind", &kind, "m", &j->request.m_lo, &j->request.m_hi, "request",
+                       &request, "rows", &rows, "seconds", &j->seconds, "shapes", &shapes,
+                       "sources", &planned, "top", &j->top) != 0)
         return error_set(QRT_E_FORMAT, "%s", error.text);
     if (strcmp(planned, own_sources()) != 0)
         return error_set(QRT_E_FORMAT,
@@ -184,13 +253,15 @@ static qrt_status parse_members(const json_t *object, struct job *j)
                          "again, and take one program on all machines",
                          planned, own_sources());
     TRY(parse_kind(kind, &j->kind));
+    snprintf(j->device, sizeof j->device, "%s", device);
+    snprintf(j->rows, sizeof j->rows, "%s", rows);
     j->request.arch = arch_find(arch);
     if (!j->request.arch) return error_set(QRT_E_FORMAT, "arch '%.30s'", arch);
     TRY(op_desc_parse(request, &j->request.desc));
     if (j->request.m_lo < 1 || j->request.m_hi < j->request.m_lo ||
-        j->request.m_hi > PIPELINE_M_MAX || j->top < 1 || j->top > TOP_MOST)
-        return error_set(QRT_E_FORMAT, "m %d..%d, top %d", j->request.m_lo, j->request.m_hi,
-                         j->top);
+        j->request.m_hi > PIPELINE_M_MAX || j->top < 1 || j->top > TOP_MOST || j->seconds < 0)
+        return error_set(QRT_E_FORMAT, "m %d..%d, top %d, %d seconds", j->request.m_lo,
+                         j->request.m_hi, j->top, j->seconds);
     return parse_shapes(shapes, j);
 }
 
@@ -306,108 +377,4 @@ qrt_status jobs_shard(const char *text, struct jobs_shard *out)
                          text, s.index, s.count);
     *out = s;
     return QRT_OK;
-}
-
-/* ---- doing ---- */
-
-#define NOTE_LINE "qgen-done 1\n"
-enum { NOTE_BYTES = 1 << 20 };
-
-static qrt_status note_path(const struct job *j, const struct jobs_place *place, char out[PATH_MAX])
-{
-    if (snprintf(out, PATH_MAX, "%s/done/%s", place->folder, j->id) >= PATH_MAX)
-        return error_set(QRT_E_IO, "%.200s/done: the path is too long", place->folder);
-    return QRT_OK;
-}
-
-static int has_kernel(struct store *s, const char *digits)
-{
-    uint8_t key[ENTRY_KEY_BYTES];
-    struct entry e;
-    void *bytes = NULL;
-    size_t count;
-    int found = 0;
-    if (strspn(digits, "0123456789abcdef") != 2 * sizeof key || digits[2 * sizeof key] != '\n')
-        return 0;
-    for (size_t i = 0; i < sizeof key; i++) sscanf(digits + 2 * i, "%2hhx", &key[i]);
-    if (store_get(s, key, &e, &bytes, &count, &found) != QRT_OK || !found) return 0;
-    free(bytes);
-    return 1;
-}
-
-static int has_all_kernels(const char *note, const char *folder)
-{
-    struct store *s;
-    const size_t first = sizeof NOTE_LINE - 1;
-    if (strncmp(note, NOTE_LINE, first) != 0 || store_open(folder, &s) != QRT_OK) return 0;
-    const char *at = note + first;
-    while (*at && has_kernel(s, at)) at += 2 * ENTRY_KEY_BYTES + 1;
-    store_close(s);
-    return *at == 0;
-}
-
-int jobs_is_done(const struct job *job, const struct jobs_place *place)
-{
-    char path[PATH_MAX];
-    void *note;
-    size_t bytes;
-    if (note_path(job, place, path) != QRT_OK) return 0;
-    if (file_read(path, NOTE_BYTES, &note, &bytes) != QRT_OK) return 0;
-    const int done = has_all_kernels(note, place->folder);
-    free(note);
-    return done;
-}
-
-static qrt_status note_done(const struct job *j, const struct jobs_place *place,
-                            const struct pipeline_result *made)
-{
-    char path[PATH_MAX], folder[PATH_MAX], digits[KEY_HEX_BYTES];
-    char *note;
-    size_t bytes;
-    TRY(note_path(j, place, path));
-    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
-    TRY(file_make_folders(folder, 0700));
-    FILE *f = open_memstream(&note, &bytes);
-    if (!f) return error_set(QRT_E_MEMORY, "jobs: no memory for a note");
-    fputs(NOTE_LINE, f);
-    for (size_t i = 0; i < made->count; i++) {
-        key_hex(made->kernels[i].entry.key, digits);
-        fprintf(f, "%s\n", digits);
-    }
-    if (fclose(f) != 0) return error_set(QRT_E_MEMORY, "jobs: no memory for a note");
-    const qrt_status status = file_write(path, note, bytes);
-    free(note);
-    return status;
-}
-
-static qrt_status build(const struct job *j, const struct jobs_place *place,
-                        struct pipeline_result *result)
-{
-    const struct pipeline_options how = {.store = place->folder,
-                                         .jobs = place->compilers,
-                                         .offline = place->offline,
-                                         .top = j->top,
-                                         .shapes = j->shape_count ? j->shapes : NULL,
-                                         .shape_count = j->shape_count};
-    struct pipeline *p;
-    TRY(pipeline_open(&how, &p));
-    const qrt_status status = pipeline_make(p, &j->request, 1, result);
-    pipeline_close(p);
-    return status;
-}
-
-static qrt_status (*const doers[JOB_KINDS])(const struct job *j, const struct jobs_place *place,
-                                            struct pipeline_result *result) = {[JOB_BUILD] = build};
-
-qrt_status jobs_do(const struct job *job, const struct jobs_place *place, struct jobs_made *made)
-{
-    struct pipeline_result result;
-    TRY(doers[job->kind](job, place, &result));
-    *made = (struct jobs_made){result.count, result.compiled};
-    /* Elsewhere a store that cannot be written costs time; here it is where the result goes. */
-    const qrt_status status = result.store_problem[0]
-                                  ? error_set(QRT_E_IO, "%s", result.store_problem)
-                                  : note_done(job, place, &result);
-    pipeline_result_free(&result);
-    return status;
 }

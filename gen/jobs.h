@@ -4,9 +4,13 @@
  * file that any of them can hand out by number; what a job makes depends on its line alone, so
  * that folders of any machines merge (cache/merge.h) into what one machine would have made.
  * Layout of a plan: one JSON object a line, members in order of their names, no blanks:
- *     {"arch":"sm_89","id":"1f0c2a9be07d4435","kind":"build","m":[1,1073741824],
- *      "request":"linear.w4g128.f16.f16","shapes":["4096x4096"],"sources":"9d..","top":1}
- *   kind     build: the kernels of a request on an arch, as `qgen build` makes them
+ *     {"arch":"sm_89","device":"","id":"1f0c2a9be07d4435","kind":"build","m":[1,1073741824],
+ *      "request":"linear.w4g128.f16.f16","rows":"","seconds":0,"shapes":["4096x4096"],
+ *      "sources":"9d05c1..","top":1}
+ *   kind     build: the kernels of a request on an arch for "m" rows, and the winners they were
+ *            chosen by, as `qgen build` makes them
+ *            tune: winners of a linear on one weight, measured at "rows" of x on "device" for
+ *            "seconds" at most, as `qgen tune` does; it has the machine to itself
  *   sources  hash of what is carried inside the program: another program would make other kernels
  *   id       hash of the line without it
  * A line has one spelling; anything else is QRT_E_FORMAT with file and line.
@@ -19,8 +23,8 @@
 
 #include "asked.h"
 
-enum job_kind { JOB_BUILD, JOB_KINDS };
-enum { JOB_ID_BYTES = 17 };
+enum job_kind { JOB_BUILD, JOB_TUNE, JOB_KINDS };
+enum { JOB_ID_BYTES = 17, JOB_DEVICE_BYTES = 32, JOB_ROWS_BYTES = 512 };
 
 struct job {
     char id[JOB_ID_BYTES];
@@ -29,6 +33,10 @@ struct job {
     struct shape shapes[ASKED_MAX_SHAPES];
     size_t shape_count;
     int top;
+    /* tune; of others "", "" and 0 */
+    char device[JOB_DEVICE_BYTES]; /* "cuda:0" */
+    char rows[JOB_ROWS_BYTES];     /* "1,2,4" */
+    int seconds;
 };
 
 struct jobs {
@@ -36,8 +44,18 @@ struct jobs {
     size_t count, capacity;
 };
 
-/* A build job for each request that is asked for, in order. */
-qrt_status jobs_plan(const struct asked *asked, int top, struct jobs *out);
+struct jobs_plan {
+    int top;            /* kernels for each range of rows */
+    int threads;        /* that pack a model; 0: one per processor */
+    const char *device; /* to tune on; NULL: nothing is tuned */
+    const char *rows;   /* to tune for; NULL: those of `qgen tune` */
+    int seconds;        /* of measuring, for each weight */
+};
+
+/* A build job for each request that is asked for, in order; then, for each arch, a tune job for each
+ * linear and weight (points.h). */
+qrt_status jobs_plan(const struct asked_options *asking, const struct jobs_plan *plan,
+                     struct jobs *out);
 qrt_status jobs_text(const struct jobs *jobs, char **text, size_t *bytes); /* free() */
 /* QRT_E_FORMAT as well when another program planned them. */
 qrt_status jobs_parse(const char *text, size_t bytes, const char *origin, struct jobs *out);
@@ -60,7 +78,7 @@ struct jobs_place {
     int compilers; /* at a time; 0: one per processor */
 };
 struct jobs_made {
-    size_t kernels, compiled;
+    size_t kernels, compiled, winners;
 };
 
 /* Whether it was done in the folder already. */
