@@ -15,6 +15,7 @@
 #define POINT_MOST_S  2.0
 #define POINT_SHARE   0.7 /* the rest goes to checks, weights and starting children */
 #define VIRTUAL_NAME  "qgen virtual "
+#define METHOD        "measured 1" /* changes when times of before cannot be compared any more */
 
 struct tuner {
     const struct tuner_options *options;
@@ -48,6 +49,11 @@ static int is_told_to_stop(const struct tuner *t)
 static void show_compiled(void *user, size_t done, size_t total)
 {
     report(user, "compile", done, total);
+}
+
+static void show_ranked(void *user, size_t done, size_t total)
+{
+    report(user, "rank", done, total);
 }
 
 /* One request for each linear, for all rows that points have; on a GPU what adds up parts, too. */
@@ -101,11 +107,15 @@ static qrt_status make_with(struct tuner *t, const struct request *requests, siz
                                              1, /* the child checks them, and may die of it */
                                          .shapes = shapes,
                                          .shape_count = t->options->count,
+                                         .rank = DECIDE_ALWAYS,
                                          .progress = show_compiled,
+                                         .ranking = show_ranked,
                                          .user = t};
     struct pipeline *p;
     TRY(pipeline_open(&how, &p));
-    const qrt_status status = pipeline_make(p, requests, count, &t->result->made);
+    qrt_status status = pipeline_make(p, requests, count, &t->result->made);
+    if (status == QRT_OK && count > 0)
+        status = pipeline_sign(p, &requests[0].desc, t->result->arch, METHOD, t->result->signature);
     pipeline_close(p);
     return status;
 }
@@ -131,20 +141,41 @@ static int serves(const struct entry_record *r, const struct tuner_point *p)
     return r->m_lo <= p->M && p->M <= r->m_hi && op_desc_equal(&r->desc, &p->desc);
 }
 
-/* Candidates of a point by rank; of equal rank, as the pipeline has them. */
+/* The kernel that the ranking holds for best at a point, or made.count. */
+static size_t first_choice(const struct pipeline_result *made, const struct tuner_point *p)
+{
+    size_t best = made->count;
+    for (size_t i = 0; i < made->winner_count; i++) {
+        const struct device_winner *w = &made->winners[i];
+        const int is_shape = w->N == p->N && w->K == p->K;
+        if (p->M < w->m_lo || p->M > w->m_hi || !op_desc_equal(&w->desc, &p->desc)) continue;
+        if (!is_shape && (w->N != 0 || best < made->count)) continue;
+        for (size_t k = 0; k < made->count; k++)
+            if (memcmp(made->kernels[k].entry.key, w->key, sizeof w->key) == 0) best = k;
+        if (is_shape) break;
+    }
+    return best;
+}
+
+/* Before whom a kernel goes: the first choice before all; then in the pipeline's order, where a
+ * ranking made it, else by the templates' rank, which ranges of rows may have mixed. */
+static int goes_before(const struct pipeline_result *made, size_t first, size_t a, size_t b)
+{
+    if (first < made->count) return a == first;
+    return made->kernels[a].entry.record.rank < made->kernels[b].entry.record.rank;
+}
+
 static qrt_status rank_candidates(const struct pipeline_result *made, struct tuner_verdict *v)
 {
+    const size_t first = first_choice(made, &v->point);
     v->default_ = v->winner = v->fastest = -1;
     v->candidates = calloc(made->count + 1, sizeof *v->candidates);
     if (!v->candidates) return error_set(QRT_E_MEMORY, "tuning: no memory");
     for (size_t k = 0; k < made->count; k++) {
         if (!serves(&made->kernels[k].entry.record, &v->point)) continue;
-        const int32_t rank = made->kernels[k].entry.record.rank;
         int at = v->count++;
-        for (; at > 0; at--) {
-            if (made->kernels[v->candidates[at - 1].kernel].entry.record.rank <= rank) break;
+        for (; at > 0 && goes_before(made, first, k, v->candidates[at - 1].kernel); at--)
             v->candidates[at] = v->candidates[at - 1];
-        }
         v->candidates[at] = (struct tuner_candidate){.kernel = k};
     }
     return QRT_OK;
