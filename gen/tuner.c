@@ -23,8 +23,9 @@ struct tuner {
     struct store *store;
     char candidates[4096]; /* the folder of unchecked kernels */
     struct trials trials;
-    double end;         /* of the budget, by the clock */
-    size_t done, total; /* candidates of all points */
+    double end;           /* of the budget, by the clock */
+    size_t done, total;   /* candidates of all points */
+    int has_lost_default; /* a point's default turned out wrong: what was timed beside it is void */
 };
 
 static double seconds_now(void)
@@ -258,7 +259,9 @@ static void collect_points(struct task *task)
     const struct tuner_result *r = t->result;
     for (size_t i = 0; i < r->count; i++) {
         struct tuner_verdict *v = &r->verdicts[i];
-        if (task->place >= v->count || v->candidates[task->place].kernel != task->kernel) continue;
+        if (task->place >= v->count || v->candidates[task->place].kernel != task->kernel ||
+            v->candidates[task->place].is_measured)
+            continue;
         const struct tuner_point *p = &v->point;
         const struct trial_line *known =
             t->options->resume ? trials_find(&t->trials, r->kernels[task->kernel].key, p->N, p->K,
@@ -287,6 +290,17 @@ static const char *reduce_key(const struct tuner_result *r, const struct op_desc
     return "";
 }
 
+static void lose_default(struct tuner *t, size_t kernel)
+{
+    for (size_t i = 0; i < t->result->count; i++) {
+        struct tuner_verdict *v = &t->result->verdicts[i];
+        if (v->default_ < 0 || v->candidates[v->default_].kernel != kernel) continue;
+        for (int c = 0; c < v->count; c++) v->candidates[c].is_measured = 0;
+        v->default_ = -1;
+        t->has_lost_default = 1;
+    }
+}
+
 static void take_end(struct task *task, const struct measure_child_end *end)
 {
     struct tuner *t = task->tuner;
@@ -297,6 +311,7 @@ static void take_end(struct task *task, const struct measure_child_end *end)
     if (end->outcome == MEASURE_STOPPED) t->result->is_stopped = 1;
     if (end->outcome == MEASURE_DONE || end->outcome == MEASURE_STOPPED) return;
     k->is_out = 1;
+    lose_default(t, task->kernel);
     const int is_at_point = end->measured < task->count;
     struct trial_line line =
         line_of(task, is_at_point ? &t->result->verdicts[task->verdicts[end->measured]] : NULL);
@@ -313,10 +328,11 @@ static qrt_status run_child(struct task *task)
     struct tuner_result *r = t->result;
     const struct tuner_kernel *k = &r->kernels[task->kernel];
     const double share = POINT_SHARE * (t->end - seconds_now()) / (double)(t->total - t->done + 1);
+    const double most = t->options->point_s > 0 ? t->options->point_s : POINT_MOST_S;
     struct measure_child_job job = {.store = t->candidates,
                                     .check = !k->is_checked,
                                     .quick = r->is_virtual,
-                                    .budget_s = fmin(POINT_MOST_S, fmax(POINT_LEAST_S, share)),
+                                    .budget_s = fmin(most, fmax(POINT_LEAST_S, share)),
                                     .points = task->points,
                                     .count = task->count,
                                     .measured = take_measured,
@@ -368,12 +384,10 @@ static int most_places(const struct tuner_result *r)
 }
 
 /* Place by place, so that what the ranking holds for best is known first. */
-static qrt_status measure_all(struct tuner *t)
+static qrt_status measure_places(struct tuner *t)
 {
     struct tuner_result *r = t->result;
     const int places = most_places(r);
-    pass_over_known_bad(t);
-    report(t, "measure", 0, t->total);
     for (int place = 0; place < places; place++)
         for (size_t k = 0; k < r->made.count; k++) {
             if (is_told_to_stop(t)) r->is_stopped = 1;
@@ -381,6 +395,17 @@ static qrt_status measure_all(struct tuner *t)
             if (r->is_stopped || r->is_out_of_time) return QRT_OK;
             TRY(measure_kernel(t, k, place));
         }
+    return QRT_OK;
+}
+
+static qrt_status measure_all(struct tuner *t)
+{
+    pass_over_known_bad(t);
+    report(t, "measure", 0, t->total);
+    do {
+        t->has_lost_default = 0;
+        TRY(measure_places(t));
+    } while (t->has_lost_default && !t->result->is_stopped && !t->result->is_out_of_time);
     return QRT_OK;
 }
 
