@@ -15,6 +15,7 @@
 enum {
     ALIGN = 256,
     POISON = 0xff,        /* NaN in every float type */
+    OTHER = 0x3f,         /* between 0.5 and 2 in every float type */
     PATTERN_ROWS = 7,     /* rows of x that differ: no divisor of a tile */
     PATTERN_OUTPUTS = 48, /* rows of W that differ: whole tiles of 16 */
     LEAST_PAIRS = 3,
@@ -390,9 +391,9 @@ static qrt_status keep_y(struct measure *m, struct watched *w, int *wrong,
     return have_memory ? QRT_OK : error_set(QRT_E_MEMORY, "measuring: no %zu bytes", bytes);
 }
 
-/* Launch on poisoned outputs; then on zeros, which must make no difference: a kernel that adds to
- * what is there, or leaves it when it looks done, is none.  Padding then holds zeros: it is poisoned
- * again before the two are compared. */
+/* Launch on poisoned outputs; then on other values, which must make no difference: a kernel that adds
+ * to what is there, or leaves it when it looks done, is none.  Padding then holds those: it is
+ * poisoned again before the two are compared. */
 static qrt_status accept(struct measure *m, struct watched *w, int *wrong,
                          char text[CHECK_TEXT_BYTES])
 {
@@ -403,7 +404,7 @@ static qrt_status accept(struct measure *m, struct watched *w, int *wrong,
     TRY(launch_over(m, w, 0, POISON));
     TRY(keep_y(m, w, wrong, text));
     if (*wrong) return QRT_OK;
-    TRY(launch_over(m, w, 1, 0));
+    TRY(launch_over(m, w, 1, OTHER));
     for (int r = 0; r < a->M; r++)
         memset(m->got + ((size_t)r * (size_t)a->ldy + (size_t)a->w.N) * size, POISON,
                (size_t)(a->ldy - a->w.N) * size);

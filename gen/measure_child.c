@@ -299,7 +299,9 @@ qrt_status measure_child_look(const struct measure_child_device *device,
                               struct measure_child_info *out)
 {
     struct child c = {.answers = -1, .errors = -1};
-    TRY(run(&c, device));
+    struct measure_child_device to_the_end = *device;
+    to_the_end.stop = NULL;
+    TRY(run(&c, &to_the_end));
     if (c.info.processors < 1 || !arch_find(c.info.arch))
         return error_set(QRT_E_DEVICE, "%s: %s", device->name,
                          *c.end.text ? c.end.text : "no kernels run there");

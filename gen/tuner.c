@@ -15,6 +15,7 @@
 #define POINT_MOST_S  2.0
 #define POINT_SHARE   0.7 /* the rest goes to checks, weights and starting children */
 #define VIRTUAL_NAME  "qgen virtual "
+#define METHOD        "measured 1" /* changes when times of before cannot be compared any more */
 
 struct tuner {
     const struct tuner_options *options;
@@ -22,8 +23,9 @@ struct tuner {
     struct store *store;
     char candidates[4096]; /* the folder of unchecked kernels */
     struct trials trials;
-    double end;         /* of the budget, by the clock */
-    size_t done, total; /* candidates of all points */
+    double end;           /* of the budget, by the clock */
+    size_t done, total;   /* candidates of all points */
+    int has_lost_default; /* a point's default turned out wrong: what was timed beside it is void */
 };
 
 static double seconds_now(void)
@@ -48,6 +50,11 @@ static int is_told_to_stop(const struct tuner *t)
 static void show_compiled(void *user, size_t done, size_t total)
 {
     report(user, "compile", done, total);
+}
+
+static void show_ranked(void *user, size_t done, size_t total)
+{
+    report(user, "rank", done, total);
 }
 
 /* One request for each linear, for all rows that points have; on a GPU what adds up parts, too. */
@@ -101,11 +108,15 @@ static qrt_status make_with(struct tuner *t, const struct request *requests, siz
                                              1, /* the child checks them, and may die of it */
                                          .shapes = shapes,
                                          .shape_count = t->options->count,
+                                         .rank = DECIDE_ALWAYS,
                                          .progress = show_compiled,
+                                         .ranking = show_ranked,
                                          .user = t};
     struct pipeline *p;
     TRY(pipeline_open(&how, &p));
-    const qrt_status status = pipeline_make(p, requests, count, &t->result->made);
+    qrt_status status = pipeline_make(p, requests, count, &t->result->made);
+    if (status == QRT_OK && count > 0)
+        status = pipeline_sign(p, &requests[0].desc, t->result->arch, METHOD, t->result->signature);
     pipeline_close(p);
     return status;
 }
@@ -131,20 +142,41 @@ static int serves(const struct entry_record *r, const struct tuner_point *p)
     return r->m_lo <= p->M && p->M <= r->m_hi && op_desc_equal(&r->desc, &p->desc);
 }
 
-/* Candidates of a point by rank; of equal rank, as the pipeline has them. */
+/* The kernel that the ranking holds for best at a point, or made.count. */
+static size_t first_choice(const struct pipeline_result *made, const struct tuner_point *p)
+{
+    size_t best = made->count;
+    for (size_t i = 0; i < made->winner_count; i++) {
+        const struct device_winner *w = &made->winners[i];
+        const int is_shape = w->N == p->N && w->K == p->K;
+        if (p->M < w->m_lo || p->M > w->m_hi || !op_desc_equal(&w->desc, &p->desc)) continue;
+        if (!is_shape && (w->N != 0 || best < made->count)) continue;
+        for (size_t k = 0; k < made->count; k++)
+            if (memcmp(made->kernels[k].entry.key, w->key, sizeof w->key) == 0) best = k;
+        if (is_shape) break;
+    }
+    return best;
+}
+
+/* Before whom a kernel goes: the first choice before all; then in the pipeline's order, where a
+ * ranking made it, else by the templates' rank, which ranges of rows may have mixed. */
+static int goes_before(const struct pipeline_result *made, size_t first, size_t a, size_t b)
+{
+    if (first < made->count) return a == first;
+    return made->kernels[a].entry.record.rank < made->kernels[b].entry.record.rank;
+}
+
 static qrt_status rank_candidates(const struct pipeline_result *made, struct tuner_verdict *v)
 {
+    const size_t first = first_choice(made, &v->point);
     v->default_ = v->winner = v->fastest = -1;
     v->candidates = calloc(made->count + 1, sizeof *v->candidates);
     if (!v->candidates) return error_set(QRT_E_MEMORY, "tuning: no memory");
     for (size_t k = 0; k < made->count; k++) {
         if (!serves(&made->kernels[k].entry.record, &v->point)) continue;
-        const int32_t rank = made->kernels[k].entry.record.rank;
         int at = v->count++;
-        for (; at > 0; at--) {
-            if (made->kernels[v->candidates[at - 1].kernel].entry.record.rank <= rank) break;
+        for (; at > 0 && goes_before(made, first, k, v->candidates[at - 1].kernel); at--)
             v->candidates[at] = v->candidates[at - 1];
-        }
         v->candidates[at] = (struct tuner_candidate){.kernel = k};
     }
     return QRT_OK;
@@ -227,7 +259,9 @@ static void collect_points(struct task *task)
     const struct tuner_result *r = t->result;
     for (size_t i = 0; i < r->count; i++) {
         struct tuner_verdict *v = &r->verdicts[i];
-        if (task->place >= v->count || v->candidates[task->place].kernel != task->kernel) continue;
+        if (task->place >= v->count || v->candidates[task->place].kernel != task->kernel ||
+            v->candidates[task->place].is_measured)
+            continue;
         const struct tuner_point *p = &v->point;
         const struct trial_line *known =
             t->options->resume ? trials_find(&t->trials, r->kernels[task->kernel].key, p->N, p->K,
@@ -256,6 +290,17 @@ static const char *reduce_key(const struct tuner_result *r, const struct op_desc
     return "";
 }
 
+static void lose_default(struct tuner *t, size_t kernel)
+{
+    for (size_t i = 0; i < t->result->count; i++) {
+        struct tuner_verdict *v = &t->result->verdicts[i];
+        if (v->default_ < 0 || v->candidates[v->default_].kernel != kernel) continue;
+        for (int c = 0; c < v->count; c++) v->candidates[c].is_measured = 0;
+        v->default_ = -1;
+        t->has_lost_default = 1;
+    }
+}
+
 static void take_end(struct task *task, const struct measure_child_end *end)
 {
     struct tuner *t = task->tuner;
@@ -266,6 +311,7 @@ static void take_end(struct task *task, const struct measure_child_end *end)
     if (end->outcome == MEASURE_STOPPED) t->result->is_stopped = 1;
     if (end->outcome == MEASURE_DONE || end->outcome == MEASURE_STOPPED) return;
     k->is_out = 1;
+    lose_default(t, task->kernel);
     const int is_at_point = end->measured < task->count;
     struct trial_line line =
         line_of(task, is_at_point ? &t->result->verdicts[task->verdicts[end->measured]] : NULL);
@@ -282,10 +328,11 @@ static qrt_status run_child(struct task *task)
     struct tuner_result *r = t->result;
     const struct tuner_kernel *k = &r->kernels[task->kernel];
     const double share = POINT_SHARE * (t->end - seconds_now()) / (double)(t->total - t->done + 1);
+    const double most = t->options->point_s > 0 ? t->options->point_s : POINT_MOST_S;
     struct measure_child_job job = {.store = t->candidates,
                                     .check = !k->is_checked,
                                     .quick = r->is_virtual,
-                                    .budget_s = fmin(POINT_MOST_S, fmax(POINT_LEAST_S, share)),
+                                    .budget_s = fmin(most, fmax(POINT_LEAST_S, share)),
                                     .points = task->points,
                                     .count = task->count,
                                     .measured = take_measured,
@@ -337,12 +384,10 @@ static int most_places(const struct tuner_result *r)
 }
 
 /* Place by place, so that what the ranking holds for best is known first. */
-static qrt_status measure_all(struct tuner *t)
+static qrt_status measure_places(struct tuner *t)
 {
     struct tuner_result *r = t->result;
     const int places = most_places(r);
-    pass_over_known_bad(t);
-    report(t, "measure", 0, t->total);
     for (int place = 0; place < places; place++)
         for (size_t k = 0; k < r->made.count; k++) {
             if (is_told_to_stop(t)) r->is_stopped = 1;
@@ -350,6 +395,17 @@ static qrt_status measure_all(struct tuner *t)
             if (r->is_stopped || r->is_out_of_time) return QRT_OK;
             TRY(measure_kernel(t, k, place));
         }
+    return QRT_OK;
+}
+
+static qrt_status measure_all(struct tuner *t)
+{
+    pass_over_known_bad(t);
+    report(t, "measure", 0, t->total);
+    do {
+        t->has_lost_default = 0;
+        TRY(measure_places(t));
+    } while (t->has_lost_default && !t->result->is_stopped && !t->result->is_out_of_time);
     return QRT_OK;
 }
 

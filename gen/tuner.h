@@ -36,6 +36,7 @@ struct tuner_options {
     int jobs;              /* compilers at a time; 0: one per processor */
     int resume;            /* believe earlier trials */
     double budget_s;       /* for measuring */
+    double point_s;        /* of it at most for a kernel at a point; 0: 2 */
     const struct tuner_point *points;
     size_t count;
     /* Called now and then on the caller's thread: compiling, then measuring; or NULL. */
