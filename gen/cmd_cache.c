@@ -14,8 +14,8 @@
 #include "error.h"
 #include "key.h"
 #include "merge.h"
+#include "stale.h"
 #include "store.h"
-#include "tuned.h"
 
 /* The folder that is meant: the first operand, else the default store. */
 static qrt_status open_given(const struct cli *cli, struct store **out)
@@ -25,6 +25,19 @@ static qrt_status open_given(const struct cli *cli, struct store **out)
     if (folder && (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode)))
         return error_set(QRT_E_IO, "%s: no such folder", folder);
     return store_open(folder, out);
+}
+
+/* Which of these winners this program would pass over. */
+static qrt_status count_stale(const char *folder, const struct winners *w, struct stale *out)
+{
+    const struct pipeline_options how = {.store = folder};
+    struct pipeline *p;
+    memset(out, 0, sizeof *out);
+    if (w->count == 0) return QRT_OK;
+    TRY(pipeline_open(&how, &p));
+    const qrt_status status = stale_count(p, w, out);
+    pipeline_close(p);
+    return status;
 }
 
 static int ended(qrt_status status, int code) { return status == QRT_OK ? code : cli_fail(status); }
@@ -259,9 +272,11 @@ static const struct cli_option verify_options[] = {
 };
 static const struct cli_spec verify_spec = {
     .usage = "cache verify [DIR] [--remove]",
-    .about = "Reads every kernel and every table of winners, checks hashes and fields, and names\n"
-             "what is damaged; exit code 1 when anything is.  A damaged kernel is never used: it\n"
-             "counts as missing and is made again.",
+    .about =
+        "Reads every kernel and every table of winners, checks hashes and fields, and names\n"
+        "what is damaged; exit code 1 when anything is.  A damaged kernel is never used: it\n"
+        "counts as missing and is made again.  Winners for other templates or another compiler\n"
+        "than this program has are stale, which is no damage: they are passed over.",
     .examples = "  qgen cache verify --remove",
     .options = verify_options,
     .max_operands = 1,
@@ -269,8 +284,9 @@ static const struct cli_spec verify_spec = {
 
 struct verifying {
     struct store *store;
-    size_t kernels, tables;
+    size_t kernels, tables, stale;
     json_t *damaged; /* {file, problem} */
+    qrt_status status;
 };
 
 static void add_damaged(struct verifying *v, const char *path, const char *problem)
@@ -290,11 +306,22 @@ static int verify_entry(void *user, const struct store_file *f)
     return 0;
 }
 
+static qrt_status note_stale(struct verifying *v, const struct winners_file *f)
+{
+    struct stale stale;
+    TRY(count_stale(store_folder(v->store), f->rows, &stale));
+    v->stale += stale.rows;
+    if (stale.rows)
+        cli_note("%s: %zu of %zu winners are stale, made with other: %s", f->path, stale.rows,
+                 f->rows->count, stale.why);
+    return QRT_OK;
+}
+
 static int verify_table(void *user, const struct winners_file *f)
 {
     struct verifying *v = user;
     v->tables++;
-    if (f->rows) return 0;
+    if (f->rows) return (v->status = note_stale(v, f)) != QRT_OK;
     add_damaged(v, f->path, f->problem);
     if (remove_damaged && unlink(f->path) != 0)
         cli_note("%s cannot be removed: %s", f->path, strerror(errno));
@@ -308,8 +335,8 @@ static void print_verified(const struct verifying *v)
     json_array_foreach(v->damaged, i, d) printf("%s%s: %s\n", remove_damaged ? "removed " : "",
                                                 json_string_value(json_object_get(d, "file")),
                                                 json_string_value(json_object_get(d, "problem")));
-    printf("%zu kernels, %zu tables of winners: %zu damaged\n", v->kernels, v->tables,
-           json_array_size(v->damaged));
+    printf("%zu kernels, %zu tables of winners: %zu damaged; %zu winners are stale\n", v->kernels,
+           v->tables, json_array_size(v->damaged), v->stale);
 }
 
 static int run_verify(int argc, char **argv)
@@ -322,10 +349,12 @@ static int run_verify(int argc, char **argv)
     if (status != QRT_OK) return cli_fail(status);
     status = store_files(v.store, verify_entry, &v);
     if (status == QRT_OK) status = winners_files(store_folder(v.store), verify_table, &v);
+    if (status == QRT_OK) status = v.status;
     const int code = json_array_size(v.damaged) ? EXIT_CHECK : EXIT_DONE;
     if (status == QRT_OK && cli.json)
-        cli_json(json_pack("{sI sI sO sb}", "kernels", (json_int_t)v.kernels, "tables",
-                           (json_int_t)v.tables, "damaged", v.damaged, "removed", remove_damaged),
+        cli_json(json_pack("{sI sI sI sO sb}", "kernels", (json_int_t)v.kernels, "tables",
+                           (json_int_t)v.tables, "stale", (json_int_t)v.stale, "damaged", v.damaged,
+                           "removed", remove_damaged),
                  "qgen.cache.verify/1");
     else if (status == QRT_OK)
         print_verified(&v);
@@ -499,41 +528,62 @@ static int run_gc(int argc, char **argv)
 
 static int strict;
 static const struct cli_option import_options[] = {
-    {"strict", 0, CLI_FLAG, &strict, NULL, "a file that cannot be taken is a failure", 0, 0},
+    {"strict", 0, CLI_FLAG, &strict, NULL,
+     "a file that cannot be taken, or has stale winners, is a failure", 0, 0},
     {.name = NULL},
 };
 static const struct cli_spec import_spec = {
     .usage = "cache import FILE [--strict]",
-    .about = "Takes winners from another machine or release into this user's tables.  A file is\n"
-             "taken whole or not at all.  One that cannot be taken (another format, unknown\n"
-             "architectures, damage) is one note on stderr, not a failure, unless --strict.",
+    .about =
+        "Takes winners from another machine or release into this user's tables.  A file is\n"
+        "taken whole or not at all.  One that cannot be taken (another format, unknown\n"
+        "architectures, damage) is one note on stderr, not a failure, unless --strict; so are\n"
+        "stale winners (made with other templates or another compiler), which builds pass over.",
     .examples = "  qgen cache import h200.txt",
     .options = import_options,
     .min_operands = 1,
     .max_operands = 1,
 };
 
+/* The winners of a file; none, and a note, when it cannot be taken. */
+static qrt_status read_foreign(const char *path, struct winners *out)
+{
+    if (access(path, R_OK) != 0) return error_set(QRT_E_IO, "%s: %s", path, strerror(errno));
+    const qrt_status status = winners_read(path, out);
+    if (status == QRT_OK || strict) return status;
+    cli_note("nothing was imported: %s", qrt_message());
+    return QRT_OK;
+}
+
+static qrt_status take(const char *path, const struct winners *w, const char *folder,
+                       struct stale *stale)
+{
+    TRY(count_stale(folder, w, stale));
+    if (stale->rows && strict)
+        return error_set(QRT_E_FORMAT, "%s: %zu of %zu winners are stale, made with other: %s",
+                         path, stale->rows, w->count, stale->why);
+    if (stale->rows)
+        cli_note("%zu of %zu winners are stale, made with other: %s; builds pass over them",
+                 stale->rows, w->count, stale->why);
+    return winners_keep(folder, w);
+}
+
 static int run_import(int argc, char **argv)
 {
     struct cli cli;
     struct store *s;
+    struct stale stale;
     struct winners w = {0};
     const int stop = cli_parse(&import_spec, argc, argv, &cli);
     if (stop) return stop - 1;
     const char *path = cli.operands[0];
-    if (access(path, R_OK) != 0)
-        return cli_fail(error_set(QRT_E_IO, "%s: %s", path, strerror(errno)));
-    qrt_status status = winners_read(path, &w);
-    if (status != QRT_OK && !strict) {
-        cli_note("nothing was imported: %s", qrt_message());
-        status = QRT_OK;
-    }
+    qrt_status status = read_foreign(path, &w);
     if (status == QRT_OK) status = store_open(NULL, &s);
     if (status != QRT_OK) return cli_fail(status);
-    status = winners_keep(store_folder(s), &w);
+    status = take(path, &w, store_folder(s), &stale);
     if (status == QRT_OK && cli.json)
-        cli_json(json_pack("{ss sI ss}", "file", path, "winners", (json_int_t)w.count, "folder",
-                           store_folder(s)),
+        cli_json(json_pack("{ss sI sI ss}", "file", path, "winners", (json_int_t)w.count, "stale",
+                           (json_int_t)stale.rows, "folder", store_folder(s)),
                  "qgen.cache.import/1");
     else if (status == QRT_OK)
         printf("%zu winners into %s/tuned\n", w.count, store_folder(s));

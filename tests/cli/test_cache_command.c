@@ -2,13 +2,15 @@
  *
  * - path prints the store's folder; ls says what it holds, by arch and scheme, winners and models,
  *   as text and as JSON, each of them with --each
- * - verify names what is damaged, kernels and winners, and exits with 1; --remove drops it
+ * - verify names what is damaged, kernels and winners, and exits with 1; --remove drops it; stale
+ *   winners are counted and said why, and no damage
  * - merge: the same files, byte for byte, whatever the order, grouping and number of times; two
  *   kernels of one key that differ are named and the smaller stays; damaged files are named, left
  *   out, and exit code 1; inputs are not changed
  * - gc deletes the oldest kernels down to --max-bytes, and temporary files a day old; --dry-run says
  *   the same and deletes nothing; winners and packed models stay
- * - import takes a file whole; one that cannot be taken is a note, with --strict exit code 4
+ * - import takes a file whole; one that cannot be taken is a note, with --strict exit code 4; so are
+ *   stale winners, which are taken
  * - wrong usage is 2, a folder or file that is not there 4, and is not made
  */
 #include <stdio.h>
@@ -22,6 +24,7 @@
 #include "error.h"
 #include "file.h"
 #include "helpers.h"
+#include "pipeline.h"
 #include "winners.h"
 
 /* FOLDER of this test with an entry `number` of `fill`. */
@@ -47,6 +50,18 @@ static void cut(const char *name, int number)
     snprintf(folder, sizeof folder, "%s/%s", command_folder, name);
     entries_path(folder, number, path);
     assert_int_equal(truncate(path, 200), 0);
+}
+
+/* Of a winner of add.f32 on x86-64-v3 as this program would sign it; what it was chosen by is open. */
+static void sign_now(char out[WINNER_SIGNATURE_BYTES])
+{
+    struct op_desc desc;
+    struct pipeline *p;
+    const struct pipeline_options how = {.store = NULL};
+    assert_int_equal(op_desc_parse("add.f32", &desc), QRT_OK);
+    assert_int_equal(pipeline_open(&how, &p), QRT_OK);
+    assert_int_equal(pipeline_sign(p, &desc, arch_find("x86-64-v3"), "a test", out), QRT_OK);
+    pipeline_close(p);
 }
 
 static void keep(const char *name, int rows, enum winner_how how, double us)
@@ -135,6 +150,50 @@ static void verify_names_what_is_damaged(void **state)
     assert_non_null(strstr(command_output, "x.txt.damaged: a damaged file that was set aside"));
     command_expect(1, "removed ", "cache verify --remove");
     command_expect(0, "1 kernels, 0 tables of winners: 0 damaged", "cache verify");
+}
+
+/* One winner of each signature into store/tuned; `at`: whose digit is another. */
+static void keep_stale(const char *path, const int *at, int count)
+{
+    struct winners w = {0};
+    struct winner one = {.arch = "x86-64-v3",
+                         .template_ = "x86/add",
+                         .made_lo = 1,
+                         .made_hi = WINNER_ROWS_END,
+                         .how = WINNER_MODEL};
+    assert_int_equal(op_desc_parse("add.f32", &one.desc), QRT_OK);
+    for (int i = 0; i < count; i++) {
+        one.m_lo = one.m_hi = 1 + i;
+        sign_now(one.signature);
+        if (at[i] >= 0) one.signature[at[i]] = one.signature[at[i]] == '0' ? '1' : '0';
+        assert_int_equal(winners_add(&w, &one), QRT_OK);
+    }
+    assert_int_equal(winners_write(path, &w), QRT_OK);
+    winners_free(&w);
+}
+
+static void stale_winners_are_told(void **state)
+{
+    (void)state;
+    static const struct {
+        int at[3], count;
+        const char *words;
+    } cases[] = {
+        {{-1, 15, -1}, 3, "0 winners are stale"}, /* 15: what it was chosen by */
+        {{-1, 0, -1}, 3, "1 of 3 winners are stale, made with other: templates\n"},
+        {{7, -1}, 2, "1 of 2 winners are stale, made with other: compiler\n"},
+        {{0, 7}, 2, "2 of 2 winners are stale, made with other: "},
+    };
+    char path[192];
+    snprintf(path, sizeof path, "%s/foreign.txt", command_folder);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        clear();
+        keep_stale(path, cases[i].at, cases[i].count);
+        command_expect(0, "winners into", "cache import foreign.txt");
+        assert_true((i == 0) == (strstr(command_errors, "builds pass over them") == NULL));
+        command_expect(0, cases[i].words, "cache verify");
+        command_expect(i == 0 ? 0 : 4, "winners", "cache import foreign.txt --strict");
+    }
 }
 
 static void fill_three_folders(void)
@@ -278,7 +337,7 @@ int main(void)
         cmocka_unit_test(ls_says_what_there_is), cmocka_unit_test(verify_names_what_is_damaged),
         cmocka_unit_test(merging_has_its_laws),  cmocka_unit_test(damage_is_left_out),
         cmocka_unit_test(gc_keeps_the_newest),   cmocka_unit_test(import_is_all_or_a_note),
-        cmocka_unit_test(mistakes_are_told),
+        cmocka_unit_test(mistakes_are_told),     cmocka_unit_test(stale_winners_are_told),
     };
     return cmocka_run_group_tests(tests, command_begin, command_end);
 }
