@@ -146,15 +146,19 @@ qrt_status asked_collect(const struct asked_options *options, int threads, struc
 
 void asked_free(struct asked *asked) { request_set_free(&asked->set); }
 
-const char *asked_problem(const struct asked_options *o)
+const char *asked_what_problem(const struct asked_options *o)
 {
     const int ways = (o->bits != 0 || o->group != 0) + (o->schemes != NULL) + (o->model != NULL) +
                      (o->requests != NULL);
-    if (!o->archs) return "--arch is missing: sm_89, native, ..";
     if (ways == 0) return "what to generate is missing: --bits and --group, --scheme, or --model";
     if (ways > 1) return "--bits and --group, --scheme, --model and --request exclude each other";
     if (o->bits != 0 && o->group == 0) return "--group is missing: 32, 64, 128 .. or -1";
     if (o->group != 0 && o->bits == 0) return "--bits is missing: 2 to 8";
     if (o->zero && o->bits == 0) return "--zero goes with --bits; a scheme's name says its zero";
     return NULL;
+}
+
+const char *asked_problem(const struct asked_options *o)
+{
+    return o->archs ? asked_what_problem(o) : "--arch is missing: sm_89, native, ..";
 }

@@ -88,6 +88,8 @@ struct asked {
 
 /* What is wrong with how the options go together; NULL: nothing. */
 const char *asked_problem(const struct asked_options *options);
+/* The same where archs need not be named. */
+const char *asked_what_problem(const struct asked_options *options);
 
 /* Requests for all that is asked for. A model file that is not packed is packed into the cache, by
  * `threads` threads (0: one per processor). */
