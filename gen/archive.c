@@ -1,5 +1,5 @@
-/* link.c -- bytes become a static library: one const table, no code */
-#include "link.h"
+/* archive.c -- bytes become a static library: one const table, no code */
+#include "archive.h"
 
 #include <ar.h>
 #include <ctype.h>
@@ -16,10 +16,10 @@ enum { MACHINE = EM_X86_64 };
 #elif defined(__aarch64__)
 enum { MACHINE = EM_AARCH64 };
 #else
-#error "link.c: which ELF machine is this?"
+#error "archive.c: which ELF machine is this?"
 #endif
 
-enum { DATA_ALIGN = 64, NAME_ROOM = LINK_PREFIX_BYTES + 16 };
+enum { DATA_ALIGN = 64, NAME_ROOM = ARCHIVE_PREFIX_BYTES + 16 };
 
 /* Sections of the object, and where their names start in section_names. */
 enum section { NONE, RODATA, SYMBOLS, STRINGS, NAMES, STACK, SECTION_COUNT };
@@ -49,10 +49,10 @@ static qrt_status check_prefix(const char *prefix)
 {
     int good = isalpha((unsigned char)*prefix) || *prefix == '_';
     for (const char *c = prefix; *c; c++) good &= isalnum((unsigned char)*c) || *c == '_';
-    if (good && strlen(prefix) < LINK_PREFIX_BYTES) return QRT_OK;
+    if (good && strlen(prefix) < ARCHIVE_PREFIX_BYTES) return QRT_OK;
     return error_set(QRT_E_ARGUMENT,
                      "prefix '%.60s': a C identifier of at most %d letters is needed", prefix,
-                     LINK_PREFIX_BYTES - 1);
+                     ARCHIVE_PREFIX_BYTES - 1);
 }
 
 /* ---- the object ---- */
@@ -133,7 +133,7 @@ static void write_object(const struct object *o, const void *bytes, size_t count
 /* A member's header: nobody's, of no date. */
 static size_t write_member(uint8_t *to, const char *name, size_t bytes)
 {
-    char text[sizeof(struct ar_hdr) + 1];
+    char text[128]; /* room for more digits than there are */
     snprintf(text, sizeof text, "%-16s%-12d%-6d%-6d%-8o%-10zu%s", name, 0, 0, 0, 0644U, bytes,
              ARFMAG);
     memcpy(to, text, sizeof(struct ar_hdr));
@@ -158,16 +158,16 @@ static void write_index(const struct object *o, size_t member_at, uint8_t *to)
     memcpy(to + 4 * SYMBOL_COUNT, o->strings + 1, o->sections[STRINGS].sh_size - 1);
 }
 
-qrt_status link_library(const char *prefix, const void *bytes, size_t count, void **library,
-                        size_t *library_bytes)
+qrt_status archive_library(const char *prefix, const void *bytes, size_t count, void **library,
+                           size_t *library_bytes)
 {
     struct object o;
     TRY(check_prefix(prefix));
-    if (count > LINK_MAX_BYTES)
+    if (count > ARCHIVE_MAX_BYTES)
         return error_set(QRT_E_LIMIT,
                          "%zu bytes to link, at most %zu fit a program; --arch keeps "
                          "only some kernels",
-                         count, LINK_MAX_BYTES);
+                         count, ARCHIVE_MAX_BYTES);
     make_object(prefix, count, &o);
     const size_t index = index_bytes(&o), object_at = SARMAG + sizeof(struct ar_hdr) + index;
     const size_t all = object_at + sizeof(struct ar_hdr) + align_up(o.bytes, 2);
@@ -187,7 +187,7 @@ qrt_status link_library(const char *prefix, const void *bytes, size_t count, voi
 
 /* ---- the header ---- */
 
-qrt_status link_header(const char *prefix, const char *file_name, char **text)
+qrt_status archive_header(const char *prefix, const char *file_name, char **text)
 {
     TRY(check_prefix(prefix));
     const int count = asprintf(
