@@ -92,7 +92,7 @@ static void print_gap(const struct coverage_gap *gap)
     printf("  %-9s  %-28s  rows %d..%s\n", gap->request->arch->name, name, gap->m_lo, last);
 }
 
-static void print_missing(const struct missing *m, const char *command)
+static void print_missing(const struct missing *m)
 {
     printf("%-9s  %6s  %7s\n", "arch", "needed", "missing");
     for (size_t i = 0; i < m->asked->arch_count; i++) {
@@ -103,7 +103,6 @@ static void print_missing(const struct missing *m, const char *command)
     if (m->count == 0) return;
     printf("missing:\n");
     for (size_t i = 0; i < m->count; i++) print_gap(&m->gaps[i]);
-    printf("make them: %s\n", command);
 }
 
 static qrt_status report(const struct missing *m, const struct asked_options *what,
@@ -114,10 +113,10 @@ static qrt_status report(const struct missing *m, const struct asked_options *wh
     if (json)
         missing_json(m, path, command);
     else
-        print_missing(m, command);
+        print_missing(m);
     if (m->count == 0) return QRT_OK;
-    return error_set(QRT_E_KERNEL, "%zu of %zu requests are not covered by %s", m->count,
-                     m->asked->set.count, path);
+    return error_set(QRT_E_KERNEL, "%zu of %zu requests are not covered by %s; run `%s`", m->count,
+                     m->asked->set.count, path, command);
 }
 
 qrt_status bundle_check(const struct bundle_file *f, const char *path,
