@@ -1,4 +1,5 @@
 /* cmd_bundle.c -- qgen bundle: kernels in one signed file, and everything about its signature */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,13 +246,14 @@ static void show_progress(void *user, size_t done, size_t total)
     cli_progress_update(progress, (double)done);
 }
 
-/* "out/k-4.qk" -> "k-4" */
+/* "out/K-4.qk" -> "k-4" */
 static void default_name(char name[BUNDLE_NAME_BYTES])
 {
     const char *slash = strrchr(out_path, '/'), *base = slash ? slash + 1 : out_path;
     size_t length = strlen(base);
     if (length > 3 && strcmp(base + length - 3, ".qk") == 0) length -= 3;
     snprintf(name, BUNDLE_NAME_BYTES, "%.*s", (int)length, base);
+    for (char *c = name; *c; c++) *c = (char)tolower((unsigned char)*c);
 }
 
 static qrt_status make_from(const struct asked *asked, const struct cli *cli,
