@@ -264,8 +264,12 @@ static qrt_status check_parts(const qrt_bundle *b, uint32_t index, const struct 
 {
     for (int i = 0; i < ENTRY_PART_COUNT; i++) {
         const struct bundle_part *p = &k->part[i];
+        if (p->plain_bytes > ENTRY_MAX_BYTES)
+            return error_set(QRT_E_LIMIT,
+                             "bundle: part %d of kernel %u is %u bytes, the limit is %zu", i, index,
+                             p->plain_bytes, ENTRY_MAX_BYTES);
         if (p->offset != *at || p->stored_bytes > b->total_bytes - *at ||
-            p->stored_bytes > p->plain_bytes || p->plain_bytes > ENTRY_MAX_BYTES ||
+            p->stored_bytes > p->plain_bytes ||
             p->plain_bytes > (uint64_t)p->stored_bytes * LZ4_MAX_RATIO)
             return error_set(QRT_E_FORMAT,
                              "bundle: part %d of kernel %u is %u bytes at %llu, %u unpacked", i,
