@@ -8,6 +8,8 @@
  * - the example product, linked with libqrt.a, answers what `qgen run` answers, in an empty
  *   environment and folder, and needs libc and libm only
  * - a product whose kernels lack something says what
+ * - the example of signed bundles runs what its key signed, names kernels, refuses other keys and
+ *   older releases
  * - run and eval take a bundle that --key vouches for or --trust says; else exit 1; compile nothing;
  *   a kernel that it lacks is exit 3
  * - exit code 2 for what does not go together
@@ -155,6 +157,23 @@ static void run_and_eval_take_bundles(void **state)
     command_expect(2, "about a bundle", "%s --trust", run);
 }
 
+static void signed_example_asks_its_key(void **state)
+{
+    (void)state;
+    static const char example[] = BINARY_DIR "/example_signed product/model.qm";
+    ok(command_shell("cp product/kernels.qk release.qk"));
+    ok(command_run("bundle --sign mine.key release.qk"));
+    ok(command_shell("%s release.qk mine.pub", example));
+    assert_non_null(strstr(command_output, "have     attention.f32.f16.h64"));
+    assert_non_null(strstr(command_output, "ready with kernels 1, release 0"));
+    assert_int_equal(command_shell("%s release.qk mine.pub 1", example), 1);
+    assert_non_null(strstr(command_errors, "release 0, releases before 1 are refused"));
+    assert_int_equal(command_shell("%s product/kernels.qk mine.pub", example), 1);
+    assert_non_null(strstr(command_errors, "unsigned"));
+    assert_int_equal(command_shell("%s add.qk mine.pub", example), 1);
+    assert_non_null(strstr(command_output, "MISSING  linear.w8g32"));
+}
+
 static void misuse_is_told(void **state)
 {
     (void)state;
@@ -176,6 +195,7 @@ int main(void)
         cmocka_unit_test(product_answers_as_run_does),
         cmocka_unit_test(product_says_what_is_missing),
         cmocka_unit_test(run_and_eval_take_bundles),
+        cmocka_unit_test(signed_example_asks_its_key),
         cmocka_unit_test(misuse_is_told),
     };
     return cmocka_run_group_tests(tests, make_product, command_end);
