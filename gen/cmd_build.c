@@ -212,8 +212,8 @@ static const char *usage_problem(void)
     if (bits != 0 && group == 0) return "--group is missing: 32, 64, 128 .. or -1";
     if (group != 0 && bits == 0) return "--bits is missing: 2 to 8";
     if (zero && bits == 0) return "--zero goes with --bits; a scheme's name says its zero";
-    if (offline && (rank_again || explain || top > 1))
-        return "--offline ranks nothing: leave out --rank, --explain and --top";
+    if (offline && (rank_again || explain))
+        return "--offline ranks nothing: leave out --rank and --explain";
     return NULL;
 }
 
