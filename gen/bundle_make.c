@@ -1,4 +1,4 @@
-/* bundle_make.c -- from requests to the bytes of a bundle: kernels by the pipeline, written as one file */
+/* bundle_make.c -- bundles of kernels that were just made, and of some archs of another bundle */
 #include "bundle_make.h"
 
 #include <stdlib.h>
@@ -9,33 +9,51 @@
 
 /* ---- making ---- */
 
-static qrt_status write_result(const struct pipeline_result *r,
-                               const struct bundle_write_options *about, struct bundle_file *out)
+/* The place of the kernel that a winner names, `count` when it is not there. */
+static size_t place_of(const struct pipeline_result *r, const struct device_winner *winner)
+{
+    size_t i = 0;
+    while (i < r->count && memcmp(r->kernels[i].entry.key, winner->key, sizeof winner->key) != 0)
+        i++;
+    return i;
+}
+
+/* Winners whose kernels are there; returns how many. */
+static size_t fill_winners(const struct pipeline_result *r, struct bundle_write_winner *winners)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < r->winner_count; i++) {
+        const struct device_winner *w = &r->winners[i];
+        const size_t place = place_of(r, w);
+        if (place == r->count) continue;
+        winners[count++] = (struct bundle_write_winner){.entry = (uint32_t)place,
+                                                        .N = w->N,
+                                                        .K = w->K,
+                                                        .m_lo = w->m_lo,
+                                                        .m_hi = w->m_hi,
+                                                        .device = r->rows[i].device};
+    }
+    return count;
+}
+
+qrt_status bundle_of(const struct pipeline_result *result, const struct bundle_write_options *about,
+                     struct bundle_file *out)
 {
     void *bytes;
     size_t count;
-    struct entry *entries = calloc(r->count ? r->count : 1, sizeof *entries);
-    if (!entries) return error_set(QRT_E_MEMORY, "no memory for %zu kernels", r->count);
-    for (size_t i = 0; i < r->count; i++) entries[i] = r->kernels[i].entry;
-    const qrt_status status = bundle_write(about, entries, r->count, NULL, 0, &bytes, &count);
+    struct entry *entries = calloc(result->count + 1, sizeof *entries);
+    struct bundle_write_winner *winners = calloc(result->winner_count + 1, sizeof *winners);
+    qrt_status status = QRT_OK;
+    if (!entries || !winners)
+        status = error_set(QRT_E_MEMORY, "no memory for %zu kernels", result->count);
+    for (size_t i = 0; i < result->count && status == QRT_OK; i++)
+        entries[i] = result->kernels[i].entry;
+    if (status == QRT_OK)
+        status = bundle_write(about, entries, result->count, winners, fill_winners(result, winners),
+                              &bytes, &count);
     free(entries);
+    free(winners);
     return status == QRT_OK ? bundle_file_adopt(bytes, count, out) : status;
-}
-
-qrt_status bundle_make(const struct asked *asked, const struct pipeline_options *how,
-                       const struct bundle_write_options *about, struct bundle_file *out,
-                       size_t *compiled)
-{
-    struct pipeline *p;
-    struct pipeline_result result;
-    TRY(pipeline_open(how, &p));
-    qrt_status status = pipeline_make(p, asked->set.items, asked->set.count, &result);
-    pipeline_close(p);
-    TRY(status);
-    *compiled = result.compiled;
-    status = write_result(&result, about, out);
-    pipeline_result_free(&result);
-    return status;
 }
 
 /* ---- cutting ---- */

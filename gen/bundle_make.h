@@ -1,19 +1,17 @@
-/* bundle_make.h -- from requests to the bytes of a bundle: kernels by the pipeline, written as one file
+/* bundle_make.h -- bundles of kernels that were just made, and of some archs of another bundle
  *
- * The same requests, compilers and options give the same bytes, wherever and however many compilers
- * run at a time.
+ * The same kernels and winners give the same bytes, in whatever order and wherever they were made.
  */
 #ifndef QGEN_BUNDLE_MAKE_H
 #define QGEN_BUNDLE_MAKE_H
 
-#include "asked.h"
 #include "bundle_file.h"
 #include "bundle_write.h"
+#include "pipeline.h"
 
-/* Make and write; *out is unsigned.  *compiled: kernels that were not in the store. */
-qrt_status bundle_make(const struct asked *asked, const struct pipeline_options *how,
-                       const struct bundle_write_options *about, struct bundle_file *out,
-                       size_t *compiled);
+/* Kernels and winners of a result as a bundle, unsigned. */
+qrt_status bundle_of(const struct pipeline_result *result, const struct bundle_write_options *about,
+                     struct bundle_file *out);
 
 /* The kernels of some archs of a bundle, and their winners, as a bundle of its own: same name, version
  * and counter, unsigned.  QRT_E_ARCH: it has none for one of them. */

@@ -6,16 +6,21 @@
 #include "asked.h"
 #include "cli.h"
 #include "error.h"
+#include "explain.h"
 #include "file.h"
 #include "key.h"
-#include "rank.h"
+#include "occupancy.h"
 
 static struct asked_options asked_for;
 static const char *out_folder, *templates;
-static int jobs, offline, top = 1;
+static int jobs, offline, rank_again, explain, top = 1;
 static const struct cli_option options[] = {
     ASKED_OPTIONS(asked_for),
-    {"top", 't', CLI_INT, &top, "T", "kernels for each range of rows (1)", 1, 64},
+    {"rank", 0, CLI_FLAG, &rank_again, NULL, "rank anew, whatever the tables of winners have", 0,
+     0},
+    {"explain", 0, CLI_FLAG, &explain, NULL,
+     "rank anew, and say for each shape and range of rows what won and why", 0, 0},
+    {"top", 't', CLI_INT, &top, "T", "the T best kernels for each range of rows too (1)", 1, 64},
     {"out", 'o', CLI_STRING, &out_folder, "DIR",
      "write each kernel there: NAME.qk1 for the runtime, its source, its image", 0, 0},
     {"jobs", 'j', CLI_INT, &jobs, "J", "compilers at a time (one per processor)", 1, 64},
@@ -34,13 +39,26 @@ static const struct cli_spec spec = {
         "in\n"
         "a store by what they are made of ($QGEN_CACHE, else ~/.cache/qgen); the second time "
         "costs\n"
-        "nothing.  CUDA kernels need NVRTC, x86 kernels a C compiler; neither needs a GPU.",
+        "nothing.  CUDA kernels need NVRTC, x86 kernels a C compiler; neither needs a GPU.\n\n"
+        "Which tile sizes a linear kernel has on a GPU depends on its shape and the number of "
+        "rows.\n"
+        "Tables of winners say so; what they lack is ranked now, and kept: all candidates are\n"
+        "compiled, counted on the virtual GPU, and ordered by what a model of the GPU predicts.",
     .examples =
         "  qgen --arch sm_89 --bits 4 --group 128             4-bit weights on an RTX 4090\n"
         "  qgen build --arch native --model m.qm --out k/     all that a model needs here\n"
-        "  qgen build --arch sm_80,sm_90 --scheme w4g32m      as Q4_1 and Q4_K have it",
+        "  qgen build --arch sm_80,sm_90 --scheme w4g32m      as Q4_1 and Q4_K have it\n"
+        "  qgen build --arch sm_86 --request linear.w4g128.f16.f16 --shape 5120x5120 --explain",
     .options = options,
 };
+
+/* What is wrong with how the options go together; NULL: nothing. */
+static const char *usage_problem(void)
+{
+    if (offline && (rank_again || explain))
+        return "--offline ranks nothing: leave out --rank and --explain";
+    return asked_problem(&asked_for);
+}
 
 /* ---- files ---- */
 
@@ -100,7 +118,8 @@ static json_t *tune_json(const char *tune)
 static json_t *kernel_json(const struct pipeline_kernel *k)
 {
     const struct entry_record *r = &k->entry.record;
-    const struct arch *arch = arch_find(r->arch);
+    struct occupancy occupancy;
+    occupancy_of(arch_find(r->arch), r, &occupancy);
     char request[OP_NAME_BYTES], scheme[SCHEME_NAME_BYTES] = "", key[KEY_HEX_BYTES];
     op_desc_name(&r->desc, request);
     if (r->desc.op == OP_LINEAR || r->desc.op == OP_EMBED) scheme_name(&r->desc.weight, scheme);
@@ -112,7 +131,7 @@ static json_t *kernel_json(const struct pipeline_kernel *k)
         tune_json(r->tune), "symbol", r->symbol, "key", key, "regs", (int)r->regs, "spill_bytes",
         (int)r->stack_bytes, "smem_bytes", (int)(r->smem_bytes + r->smem_static_bytes), "split",
         r->split, "image_bytes", (json_int_t)k->entry.part[ENTRY_IMAGE].bytes, "ptx_bytes",
-        (json_int_t)k->entry.part[ENTRY_PTX].bytes, "occupancy", rank_occupancy(arch, r), "reused",
+        (json_int_t)k->entry.part[ENTRY_PTX].bytes, "occupancy", occupancy.share, "reused",
         k->reused, "seconds", k->seconds, "source", (const char *)k->entry.part[ENTRY_SOURCE].data,
         (int)k->entry.part[ENTRY_SOURCE].bytes);
     if (object && out_folder) {
@@ -123,34 +142,40 @@ static json_t *kernel_json(const struct pipeline_kernel *k)
     return object;
 }
 
-static void print_json(const struct pipeline_result *result, double seconds)
+static json_t *winner_json(const struct pipeline_result *result, size_t i)
 {
-    json_t *kernels = json_array();
-    for (size_t i = 0; i < result->count; i++)
-        json_array_append_new(kernels, kernel_json(&result->kernels[i]));
-    cli_json(json_pack("{so sI sI sf}", "kernels", kernels, "compiled",
-                       (json_int_t)result->compiled, "reused", (json_int_t)result->reused,
-                       "seconds", seconds),
-             "qgen.build/1");
+    const struct winner *w = &result->rows[i];
+    char request[OP_NAME_BYTES], shape[EXPLAIN_NAME_BYTES], key[KEY_HEX_BYTES];
+    op_desc_name(&w->desc, request);
+    explain_shape(w->N, w->K, shape);
+    key_hex(result->winners[i].key, key);
+    return json_pack("{ss ss ss s[ii] ss ss ss}", "request", request, "arch", w->arch, "shape",
+                     shape, "m", w->m_lo, w->m_hi, "device", w->device, "how",
+                     w->how == WINNER_MEASURED ? "measured" : "model", "key", key);
 }
 
-static void rows_text(const struct entry_record *r, char out[24])
+static void print_json(const struct pipeline_result *result, double seconds)
 {
-    if (r->m_hi >= PIPELINE_M_MAX)
-        snprintf(out, 24, r->m_lo == 1 ? "any" : "%d..", r->m_lo);
-    else if (r->m_lo == r->m_hi)
-        snprintf(out, 24, "%d", r->m_lo);
-    else
-        snprintf(out, 24, "%d..%d", r->m_lo, r->m_hi);
+    json_t *kernels = json_array(), *winners = json_array(), *rankings = json_array();
+    for (size_t i = 0; i < result->count; i++)
+        json_array_append_new(kernels, kernel_json(&result->kernels[i]));
+    for (size_t i = 0; i < result->winner_count; i++)
+        json_array_append_new(winners, winner_json(result, i));
+    for (size_t i = 0; i < result->ranking_count; i++)
+        json_array_append_new(rankings, explain_json(&result->rankings[i]));
+    cli_json(json_pack("{so so so sI sI sf}", "kernels", kernels, "winners", winners, "rankings",
+                       rankings, "compiled", (json_int_t)result->compiled, "reused",
+                       (json_int_t)result->reused, "seconds", seconds),
+             "qgen.build/1");
 }
 
 static void print_kernel(const struct pipeline_kernel *k)
 {
     const struct entry_record *r = &k->entry.record;
-    char name[OP_NAME_BYTES], m[24], image[16], smem[16], time[16] = "stored";
+    char name[OP_NAME_BYTES], m[EXPLAIN_NAME_BYTES], image[16], smem[16], time[16] = "stored";
     const int is_sm = arch_find(r->arch)->kind == ARCH_SM;
     op_desc_name(&r->desc, name);
-    rows_text(r, m);
+    explain_rows(r->m_lo, r->m_hi, m);
     cli_bytes(k->entry.part[ENTRY_IMAGE].bytes, image);
     cli_bytes(r->smem_bytes + r->smem_static_bytes, smem);
     if (!k->reused) snprintf(time, sizeof time, "%.2f s", k->seconds);
@@ -176,37 +201,31 @@ static void print_table(const struct asked *asked, const struct pipeline_result 
     cli_bytes(bytes, total);
     printf("%zu kernels for %zu requests, %s: %zu compiled, %zu from the store, %.2f s\n",
            result->count, asked->set.count, total, result->compiled, result->reused, seconds);
+    if (result->winner_count > 0)
+        printf("%zu winners by shape and rows, %zu requests ranked now\n", result->winner_count,
+               result->ranking_count);
 }
 
-static void show_progress(void *user, size_t done, size_t total)
+static void print_text(const struct asked *asked, const struct pipeline_result *result,
+                       double seconds)
 {
-    struct cli_progress *progress = user;
-    progress->total = (double)total;
-    cli_progress_update(progress, (double)done);
+    for (size_t i = 0; i < result->ranking_count && explain; i++)
+        explain_print(&result->rankings[i]);
+    print_table(asked, result, seconds);
 }
 
 static qrt_status build(const struct asked *asked, const struct cli *cli,
                         struct pipeline_result *result)
 {
-    struct cli_progress progress;
     const struct pipeline_options how = {.templates = templates,
                                          .jobs = jobs,
                                          .offline = offline,
                                          .top = top,
-                                         .shapes = asked->shapes,
-                                         .shape_count = asked->shape_count,
-                                         .progress = show_progress,
-                                         .user = &progress};
-    struct pipeline *p;
-    TRY(pipeline_open(&how, &p));
-    cli_progress_start(&progress, cli, "build", "kernels", 0);
-    qrt_status status = pipeline_make(p, asked->set.items, asked->set.count, result);
-    cli_progress_end(&progress);
-    pipeline_close(p);
-    if (status == QRT_OK) {
-        status = write_all(result);
-        if (status != QRT_OK) pipeline_result_free(result);
-    }
+                                         .rank = rank_again || explain ? DECIDE_ALWAYS
+                                                                       : DECIDE_MISSING};
+    TRY(asked_make(asked, &how, cli, "build", result));
+    const qrt_status status = write_all(result);
+    if (status != QRT_OK) pipeline_result_free(result);
     return status;
 }
 
@@ -217,7 +236,7 @@ int cmd_build(int argc, char **argv)
     struct pipeline_result result;
     const int stop = cli_parse(&spec, argc, argv, &cli);
     if (stop) return stop - 1;
-    const char *problem = asked_problem(&asked_for);
+    const char *problem = usage_problem();
     if (problem) return cli_usage(&spec, "%s", problem);
     const double started = cli_seconds();
     qrt_status status = asked_collect(&asked_for, jobs, &asked);
@@ -225,10 +244,11 @@ int cmd_build(int argc, char **argv)
     if (status == QRT_OK) {
         const double seconds = cli_seconds() - started;
         if (result.store_problem[0]) cli_note("%s", result.store_problem);
+        if (result.note[0]) cli_note("%s", result.note);
         if (cli.json)
             print_json(&result, seconds);
         else
-            print_table(&asked, &result, seconds);
+            print_text(&asked, &result, seconds);
         pipeline_result_free(&result);
     }
     asked_free(&asked);

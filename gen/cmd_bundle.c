@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "asked.h"
 #include "bundle_check.h"
 #include "bundle_make.h"
 #include "cli.h"
@@ -239,13 +240,6 @@ static qrt_status check_coverage(const struct cli *cli)
 
 /* ---- making ---- */
 
-static void show_progress(void *user, size_t done, size_t total)
-{
-    struct cli_progress *progress = user;
-    progress->total = (double)total;
-    cli_progress_update(progress, (double)done);
-}
-
 /* "out/K-4.qk" -> "k-4" */
 static void default_name(char name[BUNDLE_NAME_BYTES])
 {
@@ -257,35 +251,34 @@ static void default_name(char name[BUNDLE_NAME_BYTES])
 }
 
 static qrt_status make_from(const struct asked *asked, const struct cli *cli,
-                            struct bundle_file *out)
+                            const struct bundle_write_options *with, struct bundle_file *out)
 {
-    struct cli_progress progress;
     const struct pipeline_options how = {.templates = templates,
                                          .jobs = jobs,
                                          .offline = offline,
                                          .top = top,
-                                         .shapes = asked->shapes,
-                                         .shape_count = asked->shape_count,
-                                         .progress = show_progress,
-                                         .user = &progress};
-    size_t compiled;
-    cli_progress_start(&progress, cli, "bundle", "kernels", 0);
-    const qrt_status status = bundle_make(asked, &how, &about, out, &compiled);
-    cli_progress_end(&progress);
+                                         .rank = DECIDE_MISSING,
+                                         .device = "*"};
+    struct pipeline_result result;
+    TRY(asked_make(asked, &how, cli, "bundle", &result));
+    if (result.store_problem[0]) cli_note("%s", result.store_problem);
+    if (result.note[0]) cli_note("%s", result.note);
+    const qrt_status status = bundle_of(&result, with, out);
+    pipeline_result_free(&result);
     return status;
 }
 
 static qrt_status make_bundle(const struct cli *cli)
 {
     char name[BUNDLE_NAME_BYTES];
+    struct bundle_write_options with = about;
     struct asked asked;
     struct bundle_file f;
     default_name(name);
-    if (!about.name) about.name = name;
+    if (!with.name) with.name = name;
     TRY(asked_collect(&asked_for, jobs, &asked));
-    qrt_status status = make_from(&asked, cli, &f);
+    qrt_status status = make_from(&asked, cli, &with, &f);
     asked_free(&asked);
-    about.name = about.name == name ? NULL : about.name;
     TRY(status);
     if (key_path) status = sign(&f);
     if (status == QRT_OK) status = file_write(out_path, f.bytes, f.count);
