@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
 #include "error.h"
 #include "model_cache.h"
 #include "target.h"
@@ -134,7 +133,7 @@ static qrt_status collect(struct adding *to, int threads)
 
 qrt_status asked_collect(const struct asked_options *options, int threads, struct asked *out)
 {
-    struct asked asked = {0};
+    struct asked asked = {.gpu = options->gpu, .gpus = options->gpus};
     struct adding to = {options, &asked};
     const qrt_status status = collect(&to, threads);
     if (status == QRT_OK)
@@ -146,15 +145,64 @@ qrt_status asked_collect(const struct asked_options *options, int threads, struc
 
 void asked_free(struct asked *asked) { request_set_free(&asked->set); }
 
-const char *asked_problem(const struct asked_options *o)
+const char *asked_what_problem(const struct asked_options *o)
 {
     const int ways = (o->bits != 0 || o->group != 0) + (o->schemes != NULL) + (o->model != NULL) +
                      (o->requests != NULL);
-    if (!o->archs) return "--arch is missing: sm_89, native, ..";
     if (ways == 0) return "what to generate is missing: --bits and --group, --scheme, or --model";
     if (ways > 1) return "--bits and --group, --scheme, --model and --request exclude each other";
     if (o->bits != 0 && o->group == 0) return "--group is missing: 32, 64, 128 .. or -1";
     if (o->group != 0 && o->bits == 0) return "--bits is missing: 2 to 8";
     if (o->zero && o->bits == 0) return "--zero goes with --bits; a scheme's name says its zero";
     return NULL;
+}
+
+const char *asked_problem(const struct asked_options *o)
+{
+    return o->archs ? asked_what_problem(o) : "--arch is missing: sm_89, native, ..";
+}
+
+/* ---- making them ---- */
+
+/* Two bars: of the rankings, one after the other, and of the kernels that are made in the end. */
+struct show {
+    const struct cli *cli;
+    struct cli_progress making, ranking;
+};
+
+static void show_making(void *user, size_t done, size_t total)
+{
+    struct show *show = user;
+    show->making.total = (double)total;
+    cli_progress_update(&show->making, (double)done);
+}
+
+static void show_ranking(void *user, size_t done, size_t total)
+{
+    struct show *show = user;
+    if (done == 0)
+        cli_progress_start(&show->ranking, show->cli, "rank", "candidates", (double)total);
+    cli_progress_update(&show->ranking, (double)done);
+    if (done == total) cli_progress_end(&show->ranking);
+}
+
+qrt_status asked_make(const struct asked *asked, const struct pipeline_options *how,
+                      const struct cli *cli, const char *what, struct pipeline_result *out)
+{
+    struct show show = {.cli = cli};
+    struct pipeline_options options = *how;
+    struct pipeline *p;
+    options.shapes = asked->shapes;
+    options.shape_count = asked->shape_count;
+    options.gpu = asked->gpu;
+    options.gpus = asked->gpus;
+    options.progress = show_making;
+    options.ranking = show_ranking;
+    options.user = &show;
+    TRY(pipeline_open(&options, &p));
+    cli_progress_start(&show.making, cli, what, "kernels", 0);
+    const qrt_status status = pipeline_make(p, asked->set.items, asked->set.count, out);
+    cli_progress_end(&show.making);
+    pipeline_close(p);
+    return status;
 }

@@ -12,13 +12,10 @@
 #include "occupancy.h"
 
 static struct asked_options asked_for;
-static const char *out_folder, *templates, *gpu, *gpus;
+static const char *out_folder, *templates;
 static int jobs, offline, rank_again, explain, top = 1;
 static const struct cli_option options[] = {
     ASKED_OPTIONS(asked_for),
-    {"gpu", 0, CLI_STRING, &gpu, "NAME",
-     "the GPU they are ranked for (the first of the table for the arch)", 0, 0},
-    {"gpus", 0, CLI_STRING, &gpus, "FILE", "a table of GPUs instead of the program's", 0, 0},
     {"rank", 0, CLI_FLAG, &rank_again, NULL, "rank anew, whatever the tables of winners have", 0,
      0},
     {"explain", 0, CLI_FLAG, &explain, NULL,
@@ -55,11 +52,11 @@ static const struct cli_spec spec = {
     .options = options,
 };
 
-/* Exactly one of the ways to say what; NULL: fine. */
+/* What is wrong with how the options go together; NULL: nothing. */
 static const char *usage_problem(void)
 {
-    if (offline && (rank_again || explain || top > 1))
-        return "--offline ranks nothing: leave out --rank, --explain and --top";
+    if (offline && (rank_again || explain))
+        return "--offline ranks nothing: leave out --rank and --explain";
     return asked_problem(&asked_for);
 }
 
@@ -217,55 +214,18 @@ static void print_text(const struct asked *asked, const struct pipeline_result *
     print_table(asked, result, seconds);
 }
 
-/* Two bars: of the rankings, one after the other, and of the kernels that are made in the end. */
-struct show {
-    const struct cli *cli;
-    struct cli_progress making, ranking;
-};
-
-static void show_making(void *user, size_t done, size_t total)
-{
-    struct show *show = user;
-    show->making.total = (double)total;
-    cli_progress_update(&show->making, (double)done);
-}
-
-static void show_ranking(void *user, size_t done, size_t total)
-{
-    struct show *show = user;
-    if (done == 0)
-        cli_progress_start(&show->ranking, show->cli, "rank", "candidates", (double)total);
-    cli_progress_update(&show->ranking, (double)done);
-    if (done == total) cli_progress_end(&show->ranking);
-}
-
 static qrt_status build(const struct asked *asked, const struct cli *cli,
                         struct pipeline_result *result)
 {
-    struct show show = {.cli = cli};
     const struct pipeline_options how = {.templates = templates,
                                          .jobs = jobs,
                                          .offline = offline,
                                          .top = top,
-                                         .shapes = asked->shapes,
-                                         .shape_count = asked->shape_count,
-                                         .rank =
-                                             rank_again || explain ? DECIDE_ALWAYS : DECIDE_MISSING,
-                                         .gpu = gpu,
-                                         .gpus = gpus,
-                                         .progress = show_making,
-                                         .ranking = show_ranking,
-                                         .user = &show};
-    struct pipeline *p;
-    TRY(pipeline_open(&how, &p));
-    cli_progress_start(&show.making, cli, "build", "kernels", 0);
-    qrt_status status = pipeline_make(p, asked->set.items, asked->set.count, result);
-    cli_progress_end(&show.making);
-    pipeline_close(p);
-    if (status == QRT_OK) {
-        status = write_all(result);
-        if (status != QRT_OK) pipeline_result_free(result);
-    }
+                                         .rank = rank_again || explain ? DECIDE_ALWAYS
+                                                                       : DECIDE_MISSING};
+    TRY(asked_make(asked, &how, cli, "build", result));
+    const qrt_status status = write_all(result);
+    if (status != QRT_OK) pipeline_result_free(result);
     return status;
 }
 

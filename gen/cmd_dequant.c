@@ -158,9 +158,10 @@ static qrt_status open_rows(const char *path, const char *name, struct rows *r)
     switch (kind) {
     case FILE_GGUF: return open_gguf(path, name, r);
     case FILE_QM: return open_packed(path, name, r);
-    case FILE_ENTRY: break;
+    case FILE_ENTRY:
+    case FILE_BUNDLE: break;
     }
-    return error_set(QRT_E_ARGUMENT, "%s is a kernel entry: it holds no tensors", path);
+    return error_set(QRT_E_ARGUMENT, "%s holds kernels and no tensors", path);
 }
 
 static void close_rows(struct rows *r)

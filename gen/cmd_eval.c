@@ -15,7 +15,8 @@ enum { MAX_TEXT_BYTES = 256 << 20, NO_LAYER = -1 };
  * 1 %, in 16 bits a tenth of that. */
 static const double layer_limit = 0.03;
 
-static const char *text_path, *tokens_path, *logits_path, *device = "cpu";
+static const char *text_path, *tokens_path, *logits_path, *device = "cpu", *kernels;
+static struct bundle_trust trust;
 static int context = 512, chunks, layer = NO_LAYER, rows = 16, threads, exact, offline;
 static const struct cli_option options[] = {
     {"text", 0, CLI_STRING, &text_path, "FILE", "perplexity of this text", 0, 0},
@@ -31,6 +32,7 @@ static const struct cli_option options[] = {
     {"threads", 'j', CLI_INT, &threads, "J", "of the cpu (one per processor)", 1, 1024},
     {"exact", 0, CLI_FLAG, &exact, NULL, "cpu: activations in f32, not in 8 bits", 0, 0},
     {"offline", 0, CLI_FLAG, &offline, NULL, "do not compile kernels that are missing", 0, 0},
+    ENGINE_BUNDLE_OPTIONS(kernels, trust),
     {.name = NULL},
 };
 static const struct cli_spec spec = {
@@ -137,6 +139,8 @@ int cmd_eval(int argc, char **argv)
                                        .threads = threads,
                                        .exact = exact,
                                        .offline = offline,
+                                       .kernels = kernels,
+                                       .trust = trust,
                                        .cli = &cli};
     const qrt_status status = engine_open(&how, &e);
     if (status != QRT_OK) return cli_fail(status);

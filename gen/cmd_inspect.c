@@ -11,9 +11,8 @@ static const struct cli_spec spec = {
     .about =
         "Says what a file holds and what qgen believes about it and why.  FILE is a GGUF model\n"
         "(metadata, tensors, how the architecture is understood, and whether qgen can run it), a\n"
-        "packed model (.qm), or a kernel entry (.qk1).  The shape of a matrix is [N, K]: N "
-        "outputs,\n"
-        "K inputs; its scheme is written as `qgen schemes` explains.",
+        "packed model (.qm), a kernel entry (.qk1), or a bundle of them (.qk).  The shape of a\n"
+        "matrix is [N, K]: N outputs, K inputs; its scheme is written as `qgen schemes` explains.",
     .examples = "  qgen inspect model.gguf\n"
                 "  qgen inspect model.gguf --format json | jq '.tensors[] | select(.bytes > 1e7)'\n"
                 "  qgen inspect kernel.qk1",
@@ -28,6 +27,7 @@ static const struct {
     [FILE_GGUF] = {"gguf", inspect_gguf},
     [FILE_QM] = {"qm", inspect_qm},
     [FILE_ENTRY] = {"entry", inspect_entry},
+    [FILE_BUNDLE] = {"bundle", inspect_bundle},
 };
 
 int cmd_inspect(int argc, char **argv)

@@ -9,7 +9,8 @@
 #include "error.h"
 #include "unicode.h"
 
-static const char *prompt, *tokens_path, *device = "cpu", *system_text;
+static const char *prompt, *tokens_path, *device = "cpu", *system_text, *kernels;
+static struct bundle_trust trust;
 static int wanted = 128, greedy, chat, context, offline, exact, threads, ignore_eos;
 static uint64_t seed;
 static double temperature = 0.8, min_p = 0.05;
@@ -32,6 +33,7 @@ static const struct cli_option options[] = {
     {"ignore-eos", 0, CLI_FLAG, &ignore_eos, NULL, "go on after the end of an answer", 0, 0},
     {"exact", 0, CLI_FLAG, &exact, NULL, "cpu: activations in f32, not in 8 bits", 0, 0},
     {"offline", 0, CLI_FLAG, &offline, NULL, "do not compile kernels that are missing", 0, 0},
+    ENGINE_BUNDLE_OPTIONS(kernels, trust),
     {.name = NULL},
 };
 static const struct cli_spec spec = {
@@ -238,6 +240,8 @@ int cmd_run(int argc, char **argv)
                                        .threads = threads,
                                        .exact = exact,
                                        .offline = offline,
+                                       .kernels = kernels,
+                                       .trust = trust,
                                        .cli = &cli};
     qrt_status status = engine_open(&how, &e);
     if (status != QRT_OK) return cli_fail(status);

@@ -133,6 +133,20 @@ static qrt_status add_needed_kernels(struct engine *e, const struct engine_optio
     return status;
 }
 
+/* ---- a bundle ---- */
+
+static qrt_status open_bundle(struct engine *e, const struct engine_options *o)
+{
+    TRY(bundle_file_open_trusted(e->rt, o->kernels, &o->trust, &e->bundle));
+    return qrt_kernels_bundle(e->device, e->bundle);
+}
+
+static qrt_status load_bundled_kernels(struct engine *e, const struct engine_options *o)
+{
+    const qrt_status status = qrt_prepare(e->device, e->model, &e->session, NULL, NULL);
+    return status == QRT_OK ? QRT_OK : error_context(status, "%s", o->kernels);
+}
+
 /* ---- all of it ---- */
 
 static qrt_status open_all(const struct engine_options *o, struct engine *e)
@@ -141,8 +155,11 @@ static qrt_status open_all(const struct engine_options *o, struct engine *e)
     TRY(qrt_open(&options, &e->rt));
     TRY(qrt_device_open(e->rt, o->device ? o->device : "cpu", &e->device));
     qrt_device_info_get(e->device, &e->device_info);
+    if (!o->kernels && (o->trust.key || o->trust.is_said))
+        return error_set(QRT_E_ARGUMENT, "--key and --trust are about a bundle: --kernels K.qk");
+    if (o->kernels) TRY(open_bundle(e, o));
     TRY(open_model(e, o));
-    return add_needed_kernels(e, o);
+    return o->kernels ? load_bundled_kernels(e, o) : add_needed_kernels(e, o);
 }
 
 qrt_status engine_open(const struct engine_options *options, struct engine *out)
@@ -162,6 +179,7 @@ void engine_close(struct engine *e)
 {
     qrt_model_close(e->model);
     qrt_device_close(e->device);
+    qrt_bundle_close(e->bundle);
     qrt_close(e->rt);
 }
 

@@ -1,12 +1,14 @@
 /* engine.h -- a model, a device, and the kernels that the one needs on the other
  *
  * What `run`, `eval` and others do first: a model file that is not packed is packed into the cache
- * (model_cache.h); kernels that the model needs come from the store or are generated now.
+ * (model_cache.h); kernels that the model needs come from a bundle, from the store, or are generated
+ * now.
  * Owns: all it opens; engine_close() in the end.
  */
 #ifndef QGEN_ENGINE_H
 #define QGEN_ENGINE_H
 
+#include "bundle_file.h"
 #include "cli.h"
 #include "qrt.h"
 
@@ -17,12 +19,28 @@ struct engine_options {
     int max_m;          /* rows in one pass; 0: 256 */
     int exact;          /* activations stay in f32 where the device can do that */
     int offline;        /* a kernel that is not stored is QRT_E_KERNEL with the command to run */
+    /* A bundle to take kernels from, and who vouches for it: then none is stored or generated. */
+    const char *kernels;
+    struct bundle_trust trust;
     const struct cli *cli;
 };
+
+/* Rows of a table of struct cli_option: where kernels come from. */
+#define ENGINE_BUNDLE_OPTIONS(path, who)                                                       \
+    {"kernels", 0,      CLI_STRING,                                                            \
+     &(path),   "K.qk", "take kernels from this bundle; nothing is compiled",                  \
+     0,         0},                                                                            \
+        {"key", 0, CLI_STRING, &(who).key, "PUB", "with --kernels: who has to have signed it", \
+         0,     0},                                                                            \
+    {                                                                                          \
+        "trust", 0, CLI_FLAG, &(who).is_said, NULL,                                            \
+            "with --kernels: run it unsigned, its source is your own", 0, 0                    \
+    }
 
 struct engine {
     qrt *rt;
     qrt_device *device;
+    qrt_bundle *bundle; /* NULL: kernels come from the store */
     qrt_model *model;
     qrt_model_info model_info;
     qrt_device_info device_info;

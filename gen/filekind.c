@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bundle.h"
 #include "error.h"
 #include "qm.h"
 
@@ -15,7 +16,10 @@ enum { HEAD_BYTES = 8 };
 static const struct {
     const char *magic;
     enum filekind kind;
-} kinds[] = {{"GGUF", FILE_GGUF}, {QM_MAGIC, FILE_QM}, {"QKENTRY1", FILE_ENTRY}};
+} kinds[] = {{"GGUF", FILE_GGUF},
+             {QM_MAGIC, FILE_QM},
+             {"QKENTRY1", FILE_ENTRY},
+             {BUNDLE_MAGIC, FILE_BUNDLE}};
 
 static qrt_status read_head(const char *path, char head[HEAD_BYTES + 1], ssize_t *count)
 {
@@ -41,8 +45,9 @@ qrt_status filekind_of(const char *path, enum filekind *out)
             *out = kinds[i].kind;
             return QRT_OK;
         }
-    return error_set(
-        QRT_E_FORMAT,
-        "%s: %s; qgen reads GGUF models, packed models (.qm) and kernel entries (.qk1)", path,
-        count ? "its first bytes are of no format that qgen knows" : "it is empty");
+    return error_set(QRT_E_FORMAT,
+                     "%s: %s; qgen reads GGUF models, packed models (.qm), kernel entries (.qk1) "
+                     "and bundles (.qk)",
+                     path,
+                     count ? "its first bytes are of no format that qgen knows" : "it is empty");
 }

@@ -4,7 +4,7 @@
 
 #include "qrt.h"
 
-enum filekind { FILE_GGUF, FILE_QM, FILE_ENTRY };
+enum filekind { FILE_GGUF, FILE_QM, FILE_ENTRY, FILE_BUNDLE };
 
 /* QRT_E_IO when it cannot be read, QRT_E_FORMAT when it is none of them. */
 qrt_status filekind_of(const char *path, enum filekind *out);

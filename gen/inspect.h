@@ -1,6 +1,6 @@
 /* inspect.h -- what a file holds, as one JSON object; text is printed from the same object
  *
- * Every object has "file", "format" ("gguf", "qm", "entry") and "bytes"; model files have "tensors"
+ * Every object has "file", "format" ("gguf", "qm", "entry", "bundle") and "bytes"; model files have "tensors"
  * [] {name, shape [N, K], scheme, bytes} and "believes" [], what qgen concluded and why.
  */
 #ifndef QGEN_INSPECT_H
@@ -14,6 +14,7 @@
 qrt_status inspect_gguf(const char *path, json_t *result);
 qrt_status inspect_qm(const char *path, json_t *result);
 qrt_status inspect_entry(const char *path, json_t *result);
+qrt_status inspect_bundle(const char *path, json_t *result);
 
 /* A JSON string of any bytes: what is not UTF-8 is written as \xNN. Never NULL but out of memory. */
 json_t *inspect_text(const char *data, size_t bytes);

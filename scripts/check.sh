@@ -22,7 +22,7 @@ include_direction() {
   local bad=0 folder header
   local -A may=([runtime]="runtime" [cache]="cache runtime" [autotune]="autotune cache runtime"
     [autotune/vgpu]="autotune/vgpu"
-    [gen]="gen gen/import autotune cache runtime" [examples]="runtime")
+    [gen]="gen gen/import autotune cache runtime runtime/verify" [examples]="runtime runtime/verify")
   for folder in "${!may[@]}"; do
     while IFS=: read -r file header; do
       local found=0 place
@@ -30,6 +30,9 @@ include_direction() {
       [ $found = 1 ] || { echo "$file includes $header, which $folder may not"; bad=1; }
     done < <(grep -roE --include='*.[ch]' '^#include "[^"]+"' "$folder" | sed -E 's/#include "([^"]+)"/\1/')
   done
+  if grep -rhoE --include='*.[ch]' '^#include "[^"]+"' runtime/verify | grep -vE '"(qrt|qrt_verify|minisign)\.h"'; then
+    echo "runtime/verify may include qrt.h and its own headers only"; bad=1
+  fi
   return $bad
 }
 
@@ -40,6 +43,9 @@ one_home() {
     { echo "lua.h is included by more than one file"; bad=1; }
   if grep -rlE --include='*.[ch]' '\bcu[A-Z][A-Za-z]+' runtime cache autotune gen | grep -vE 'runtime/cuda(_api)?\.[ch]$|autotune/vgpu/driver\.c$'; then
     echo "the files above name CUDA driver functions"; bad=1
+  fi
+  if grep -rl --include='*.[ch]' 'sodium\.h' runtime cache autotune gen | grep -vE '^(runtime/verify/|gen/(sign|password)\.c$)'; then
+    echo "the files above include sodium.h"; bad=1
   fi
   if grep -rnE --include='*.[ch]' '\b(abort|exit|printf|puts)\(' runtime; then
     echo "the library must not abort, exit or print"; bad=1
@@ -86,6 +92,17 @@ needs_only_libc() {
   [ -z "$extra" ] || { echo "libqrt.so needs $extra"; return 1; }
 }
 
+# libqrt_verify exports what qrt_verify.h declares, and works without libqrt.
+verify_library() {
+  local extra
+  extra=$(nm -D --defined-only build/libqrt_verify.so | awk '{print $3}' | grep -v '^qrt_verify_' || true)
+  [ -z "$extra" ] || { echo "exported: $extra"; return 1; }
+  extra=$(nm -D --undefined-only build/libqrt_verify.so | awk '{print $2}' | grep '^qrt_' || true)
+  [ -z "$extra" ] || { echo "wanted from libqrt: $extra"; return 1; }
+  extra=$(objdump -p build/libqrt_verify.so | awk '/NEEDED/{print $2}' | grep -vE '^(libc|libsodium|ld-linux-x86-64)\.so' || true)
+  [ -z "$extra" ] || { echo "libqrt_verify.so needs $extra"; return 1; }
+}
+
 # All tests again under AddressSanitizer and UBSan, but for the oracles and those that mostly run NVRTC or
 # the virtual GPU, whose own tests are among them.
 # The instrumented code confuses one warning about uninitialised values.
@@ -110,6 +127,7 @@ step "libqrt.so at most 300 KiB" library_size
 step "libqrt.so exports only qrt_*" exports
 step "libqgen_vgpu.so exports only cu* and vgpu_*" vgpu_exports
 step "libqrt.so needs only libc" needs_only_libc
+step "libqrt_verify.so exports only qrt_verify_*, needs only libc and libsodium" verify_library
 step "no warning; tests under address and undefined-behaviour sanitizers" sanitized
 step "threads under the thread sanitizer" threads
 exit $failed

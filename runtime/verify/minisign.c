@@ -50,10 +50,11 @@ int minisign_parse_id(const char *text, uint8_t id[MINISIGN_ID_BYTES])
 
 /* ---- lines ---- */
 
+/* Tabs are in the comments that the minisign tool makes. */
 static int is_plain(const char *text, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) return 0;
+        if (((unsigned char)text[i] < 0x20 && text[i] != '\t') || text[i] == 0x7f) return 0;
     return 1;
 }
 

@@ -66,7 +66,7 @@ int minisign_parse_id(const char *text, uint8_t id[MINISIGN_ID_BYTES]);
 /* ---- what readers of secret keys share ---- */
 
 /* Cut text of exactly `count` lines, each ended by a newline (the last one may lack it when
- * `open_end` is set), without control characters.  Returns the number of the first bad line, 0: none. */
+ * `open_end` is set), without control characters but tabs.  Returns the number of the first bad line, 0: none. */
 int minisign_split(const char *text, size_t bytes, int count, int open_end,
                    struct minisign_line lines[MINISIGN_LINES]);
 
