@@ -2,9 +2,10 @@
  *
  * - a session with the kernels of a bundle, in a file or in memory, gives the logits and tokens that the
  *   same kernels give one by one, bit for bit
- * - it loads those that it names and leaves the rest
+ * - it loads those that it names and leaves the rest; so do sessions that several threads open at once
  * These need the system's C compiler, and a processor of x86-64-v3: skipped aloud without.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -109,16 +110,21 @@ static void run_loose(struct outcome *out)
     qrt_device_close(cpu);
 }
 
+static size_t loaded_count(const qrt_device *d)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < d->kernel_count; i++) count += (size_t)d->kernels[i]->is_loaded;
+    return count;
+}
+
 static void run_bundled(qrt_bundle *b, struct outcome *out)
 {
     qrt_device *cpu;
-    size_t loaded = 0;
     assert_int_equal(qrt_device_open(rt, "cpu", &cpu), QRT_OK);
     assert_int_equal(qrt_kernels_bundle(cpu, b), QRT_OK);
     run(cpu, out);
-    for (size_t i = 0; i < cpu->kernel_count; i++) loaded += (size_t)cpu->kernels[i]->is_loaded;
     assert_int_equal(cpu->kernel_count, kernels.count + 1);
-    assert_int_equal(loaded, kernels.count);
+    assert_int_equal(loaded_count(cpu), kernels.count);
     qrt_device_close(cpu);
 }
 
@@ -161,8 +167,54 @@ static void bundles_give_what_loose_kernels_give(void **state)
     free(bytes);
 }
 
+struct opener {
+    qrt_device *device;
+    qrt_bundle *bundle;
+    qrt_session *session;
+    qrt_status status;
+};
+
+static void *open_session(void *user)
+{
+    struct opener *o = user;
+    o->status = qrt_kernels_bundle(o->device, o->bundle);
+    if (o->status == QRT_OK) o->status = qrt_session_open(o->device, model, &options, &o->session);
+    return NULL;
+}
+
+static void threads_may_open_sessions(void **state)
+{
+    (void)state;
+    enum { THREADS = 6 };
+    const qrt_bundle_options vouched = {.size = sizeof vouched, .trust = QRT_TRUST_CALLER};
+    pthread_t threads[THREADS];
+    struct opener o[THREADS];
+    qrt_device *cpu;
+    qrt_bundle *b;
+    size_t count;
+    if (!kernels.count) skip();
+    uint8_t *bytes = make_bundle(&count);
+    assert_int_equal(qrt_bundle_open_memory(rt, bytes, count, &vouched, &b), QRT_OK);
+    assert_int_equal(qrt_device_open(rt, "cpu", &cpu), QRT_OK);
+    for (int i = 0; i < THREADS; i++) {
+        o[i] = (struct opener){.device = cpu, .bundle = b};
+        assert_int_equal(pthread_create(&threads[i], NULL, open_session, &o[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    assert_int_equal(cpu->kernel_count, kernels.count + 1);
+    assert_int_equal(loaded_count(cpu), kernels.count);
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(o[i].status, QRT_OK);
+        qrt_session_close(o[i].session);
+    }
+    qrt_device_close(cpu);
+    qrt_bundle_close(b);
+    free(bytes);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(bundles_give_what_loose_kernels_give)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bundles_give_what_loose_kernels_give),
+                                       cmocka_unit_test(threads_may_open_sessions)};
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -13,7 +13,7 @@
  * - of winners: the shape's, the device's own, the narrower, the first; none of another device, none
  *   whose kernel is missing, for other rows, another request or a farther arch
  * - device_pick() is what its definition says for any kernels and winners, and the same up to the row
- *   that device_pick_until() gives
+ *   that device_pick_until() gives; device_covers() tells whether it has an answer for all rows
  * - running out of memory while a bundle is added is an answer, and adding it again completes it
  */
 #include <dlfcn.h>
@@ -552,6 +552,11 @@ static void picks_are_as_defined(void **state)
                 assert_true(m_hi >= M);
                 assert_ptr_equal(want, same);
             }
+        int covered = 1;
+        for (int rows = 1; rows <= 2 * ROWS + 5; rows++) {
+            covered = covered && by_definition(&o, 0, rows);
+            assert_int_equal(device_covers(gpu, &desc, rows), covered);
+        }
         device_drop_kernels(gpu);
     }
 }
