@@ -5,6 +5,7 @@
 
 #include "cli.h"
 #include "error.h"
+#include "explain.h"
 #include "file.h"
 #include "key.h"
 #include "model_cache.h"
@@ -14,8 +15,8 @@
 #include "target.h"
 
 static const char *arch_list, *scheme_list, *model, *request_list, *zero, *act, *rows, *out_folder,
-    *templates, *shape_list;
-static int bits, group, jobs, offline, top = 1;
+    *templates, *shape_list, *gpu, *gpus;
+static int bits, group, jobs, offline, rank_again, explain, top = 1;
 static const struct cli_option options[] = {
     {"arch", 'a', CLI_STRING, &arch_list, "A[,A]",
      "what the kernels will run on: sm_75 .. sm_120, x86-64-v3, x86-64-v4,\n"
@@ -37,8 +38,17 @@ static const struct cli_option options[] = {
     {"m", 'm', CLI_STRING, &rows, "M[..M]", "rows of activations (tokens): 1, or 1..4096 (any)", 0,
      0},
     {"shape", 0, CLI_STRING, &shape_list, "NxK[,..]",
-     "weights [N, K] that linear kernels have to keep a whole GPU busy with", 0, 0},
-    {"top", 't', CLI_INT, &top, "T", "kernels for each range of rows (1)", 1, 64},
+     "weights [N, K] that linear kernels for a GPU are ranked for (those of\n"
+     "Llama-3-8B, whole and in two parts, and any other)",
+     0, 0},
+    {"gpu", 0, CLI_STRING, &gpu, "NAME",
+     "the GPU they are ranked for (the first of the table for the arch)", 0, 0},
+    {"gpus", 0, CLI_STRING, &gpus, "FILE", "a table of GPUs instead of the program's", 0, 0},
+    {"rank", 0, CLI_FLAG, &rank_again, NULL, "rank anew, whatever the tables of winners have", 0,
+     0},
+    {"explain", 0, CLI_FLAG, &explain, NULL,
+     "rank anew, and say for each shape and range of rows what won and why", 0, 0},
+    {"top", 't', CLI_INT, &top, "T", "the T best kernels for each range of rows too (1)", 1, 64},
     {"out", 'o', CLI_STRING, &out_folder, "DIR",
      "write each kernel there: NAME.qk1 for the runtime, its source, its image", 0, 0},
     {"jobs", 'j', CLI_INT, &jobs, "J", "compilers at a time (one per processor)", 1, 64},
@@ -57,11 +67,16 @@ static const struct cli_spec spec = {
         "in\n"
         "a store by what they are made of ($QGEN_CACHE, else ~/.cache/qgen); the second time "
         "costs\n"
-        "nothing.  CUDA kernels need NVRTC, x86 kernels a C compiler; neither needs a GPU.",
+        "nothing.  CUDA kernels need NVRTC, x86 kernels a C compiler; neither needs a GPU.\n\n"
+        "Which tile sizes a linear kernel has on a GPU depends on its shape and the number of "
+        "rows.\n"
+        "Tables of winners say so; what they lack is ranked now, and kept: all candidates are\n"
+        "compiled, counted on the virtual GPU, and ordered by what a model of the GPU predicts.",
     .examples =
         "  qgen --arch sm_89 --bits 4 --group 128             4-bit weights on an RTX 4090\n"
         "  qgen build --arch native --model m.qm --out k/     all that a model needs here\n"
-        "  qgen build --arch sm_80,sm_90 --scheme w4g32m      as Q4_1 and Q4_K have it",
+        "  qgen build --arch sm_80,sm_90 --scheme w4g32m      as Q4_1 and Q4_K have it\n"
+        "  qgen build --arch sm_86 --request linear.w4g128.f16.f16 --shape 5120x5120 --explain",
     .options = options,
 };
 
@@ -197,6 +212,8 @@ static const char *usage_problem(void)
     if (bits != 0 && group == 0) return "--group is missing: 32, 64, 128 .. or -1";
     if (group != 0 && bits == 0) return "--bits is missing: 2 to 8";
     if (zero && bits == 0) return "--zero goes with --bits; a scheme's name says its zero";
+    if (offline && (rank_again || explain))
+        return "--offline ranks nothing: leave out --rank and --explain";
     return NULL;
 }
 
@@ -282,34 +299,40 @@ static json_t *kernel_json(const struct pipeline_kernel *k)
     return object;
 }
 
-static void print_json(const struct pipeline_result *result, double seconds)
+static json_t *winner_json(const struct pipeline_result *result, size_t i)
 {
-    json_t *kernels = json_array();
-    for (size_t i = 0; i < result->count; i++)
-        json_array_append_new(kernels, kernel_json(&result->kernels[i]));
-    cli_json(json_pack("{so sI sI sf}", "kernels", kernels, "compiled",
-                       (json_int_t)result->compiled, "reused", (json_int_t)result->reused,
-                       "seconds", seconds),
-             "qgen.build/1");
+    const struct winner *w = &result->rows[i];
+    char request[OP_NAME_BYTES], shape[EXPLAIN_NAME_BYTES], key[KEY_HEX_BYTES];
+    op_desc_name(&w->desc, request);
+    explain_shape(w->N, w->K, shape);
+    key_hex(result->winners[i].key, key);
+    return json_pack("{ss ss ss s[ii] ss ss ss}", "request", request, "arch", w->arch, "shape",
+                     shape, "m", w->m_lo, w->m_hi, "device", w->device, "how",
+                     w->how == WINNER_MEASURED ? "measured" : "model", "key", key);
 }
 
-static void rows_text(const struct entry_record *r, char out[24])
+static void print_json(const struct pipeline_result *result, double seconds)
 {
-    if (r->m_hi >= PIPELINE_M_MAX)
-        snprintf(out, 24, r->m_lo == 1 ? "any" : "%d..", r->m_lo);
-    else if (r->m_lo == r->m_hi)
-        snprintf(out, 24, "%d", r->m_lo);
-    else
-        snprintf(out, 24, "%d..%d", r->m_lo, r->m_hi);
+    json_t *kernels = json_array(), *winners = json_array(), *rankings = json_array();
+    for (size_t i = 0; i < result->count; i++)
+        json_array_append_new(kernels, kernel_json(&result->kernels[i]));
+    for (size_t i = 0; i < result->winner_count; i++)
+        json_array_append_new(winners, winner_json(result, i));
+    for (size_t i = 0; i < result->ranking_count; i++)
+        json_array_append_new(rankings, explain_json(&result->rankings[i]));
+    cli_json(json_pack("{so so so sI sI sf}", "kernels", kernels, "winners", winners, "rankings",
+                       rankings, "compiled", (json_int_t)result->compiled, "reused",
+                       (json_int_t)result->reused, "seconds", seconds),
+             "qgen.build/1");
 }
 
 static void print_kernel(const struct pipeline_kernel *k)
 {
     const struct entry_record *r = &k->entry.record;
-    char name[OP_NAME_BYTES], m[24], image[16], smem[16], time[16] = "stored";
+    char name[OP_NAME_BYTES], m[EXPLAIN_NAME_BYTES], image[16], smem[16], time[16] = "stored";
     const int is_sm = arch_find(r->arch)->kind == ARCH_SM;
     op_desc_name(&r->desc, name);
-    rows_text(r, m);
+    explain_rows(r->m_lo, r->m_hi, m);
     cli_bytes(k->entry.part[ENTRY_IMAGE].bytes, image);
     cli_bytes(r->smem_bytes + r->smem_static_bytes, smem);
     if (!k->reused) snprintf(time, sizeof time, "%.2f s", k->seconds);
@@ -334,31 +357,61 @@ static void print_table(const struct work *w, const struct pipeline_result *resu
     cli_bytes(bytes, total);
     printf("%zu kernels for %zu requests, %s: %zu compiled, %zu from the store, %.2f s\n",
            result->count, w->set.count, total, result->compiled, result->reused, seconds);
+    if (result->winner_count > 0)
+        printf("%zu winners by shape and rows, %zu requests ranked now\n", result->winner_count,
+               result->ranking_count);
 }
 
-static void show_progress(void *user, size_t done, size_t total)
+static void print_text(const struct work *w, const struct pipeline_result *result, double seconds)
 {
-    struct cli_progress *progress = user;
-    progress->total = (double)total;
-    cli_progress_update(progress, (double)done);
+    for (size_t i = 0; i < result->ranking_count && explain; i++)
+        explain_print(&result->rankings[i]);
+    print_table(w, result, seconds);
+}
+
+/* Two bars: of the rankings, one after the other, and of the kernels that are made in the end. */
+struct show {
+    const struct cli *cli;
+    struct cli_progress making, ranking;
+};
+
+static void show_making(void *user, size_t done, size_t total)
+{
+    struct show *show = user;
+    show->making.total = (double)total;
+    cli_progress_update(&show->making, (double)done);
+}
+
+static void show_ranking(void *user, size_t done, size_t total)
+{
+    struct show *show = user;
+    if (done == 0)
+        cli_progress_start(&show->ranking, show->cli, "rank", "candidates", (double)total);
+    cli_progress_update(&show->ranking, (double)done);
+    if (done == total) cli_progress_end(&show->ranking);
 }
 
 static qrt_status build(struct work *w, const struct cli *cli, struct pipeline_result *result)
 {
-    struct cli_progress progress;
+    struct show show = {.cli = cli};
     const struct pipeline_options how = {.templates = templates,
                                          .jobs = jobs,
                                          .offline = offline,
                                          .top = top,
                                          .shapes = w->shapes,
                                          .shape_count = w->shape_count,
-                                         .progress = show_progress,
-                                         .user = &progress};
+                                         .rank =
+                                             rank_again || explain ? DECIDE_ALWAYS : DECIDE_MISSING,
+                                         .gpu = gpu,
+                                         .gpus = gpus,
+                                         .progress = show_making,
+                                         .ranking = show_ranking,
+                                         .user = &show};
     struct pipeline *p;
     TRY(pipeline_open(&how, &p));
-    cli_progress_start(&progress, cli, "build", "kernels", 0);
+    cli_progress_start(&show.making, cli, "build", "kernels", 0);
     qrt_status status = pipeline_make(p, w->set.items, w->set.count, result);
-    cli_progress_end(&progress);
+    cli_progress_end(&show.making);
     pipeline_close(p);
     if (status == QRT_OK) {
         status = write_all(result);
@@ -382,10 +435,11 @@ int cmd_build(int argc, char **argv)
     if (status == QRT_OK) {
         const double seconds = cli_seconds() - started;
         if (result.store_problem[0]) cli_note("%s", result.store_problem);
+        if (result.note[0]) cli_note("%s", result.note);
         if (cli.json)
             print_json(&result, seconds);
         else
-            print_table(&w, &result, seconds);
+            print_text(&w, &result, seconds);
         pipeline_result_free(&result);
     }
     request_set_free(&w.set);

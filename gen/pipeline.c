@@ -1,4 +1,4 @@
-/* pipeline.c -- from requests to kernels: enumerate, choose, render, look up or compile, store */
+/* pipeline.c -- from requests to kernels: decide, render, look up or compile, store */
 #include "pipeline.h"
 
 #include <stdio.h>
@@ -19,6 +19,7 @@ struct pipeline {
     struct store *store;
     struct compiler *compiler;
     struct gate *gate; /* NULL until the first request, or ungated */
+    struct decider *decider;
 };
 
 /* A kernel on its way. */
@@ -36,9 +37,35 @@ struct job {
 struct jobs {
     struct job *items;
     size_t count, capacity;
+    struct jobs_winner {
+        size_t request;
+        struct winner row;
+        uint8_t key[ENTRY_KEY_BYTES];
+    } * winners;
+    size_t winner_count;
 };
 
 /* ---- opening ---- */
+
+static qrt_status open_decider(struct pipeline *p)
+{
+    const struct pipeline_options *o = &p->options;
+    const struct decide_options how = {
+        .ranking = {.templates = o->templates,
+                    .gpus = o->gpus,
+                    .gpu = o->gpu,
+                    .shapes = o->shapes,
+                    .shape_count = o->shape_count,
+                    .jobs = o->jobs,
+                    .progress = o->ranking,
+                    .user = o->user},
+        .rank = o->offline ? DECIDE_NEVER : o->rank,
+        .store = store_folder(p->store),
+        .device = o->device,
+        .top = o->top,
+    };
+    return decide_open(&how, p->templates, p->compiler, &p->decider);
+}
 
 qrt_status pipeline_open(const struct pipeline_options *options, struct pipeline **out)
 {
@@ -48,6 +75,7 @@ qrt_status pipeline_open(const struct pipeline_options *options, struct pipeline
     qrt_status status = template_set_open(options->templates, &p->templates);
     if (status == QRT_OK) status = store_open(options->store, &p->store);
     if (status == QRT_OK) status = compile_open(&p->compiler);
+    if (status == QRT_OK) status = open_decider(p);
     if (status == QRT_OK)
         *out = p;
     else
@@ -58,6 +86,7 @@ qrt_status pipeline_open(const struct pipeline_options *options, struct pipeline
 void pipeline_close(struct pipeline *p)
 {
     if (!p) return;
+    decide_close(p->decider);
     compile_close(p->compiler);
     gate_close(p->gate);
     store_close(p->store);
@@ -78,6 +107,7 @@ static void jobs_free(struct jobs *jobs)
         free(jobs->items[i].kernel.bytes);
     }
     free(jobs->items);
+    free(jobs->winners);
     memset(jobs, 0, sizeof *jobs);
 }
 
@@ -184,11 +214,34 @@ static qrt_status first_failure(const struct jobs *jobs)
                      first->message, failed, jobs->count);
 }
 
-static qrt_status hand_out(struct jobs *jobs, struct pipeline_result *out)
+static qrt_status hand_out_winners(const struct jobs *jobs, struct pipeline_result *r)
+{
+    const size_t count = jobs->winner_count ? jobs->winner_count : 1;
+    r->winners = calloc(count, sizeof *r->winners);
+    r->rows = calloc(count, sizeof *r->rows);
+    if (!r->winners || !r->rows) return error_set(QRT_E_MEMORY, "pipeline: no memory for winners");
+    for (size_t i = 0; i < jobs->winner_count; i++) {
+        const struct winner *w = &jobs->winners[i].row;
+        r->rows[i] = *w;
+        r->winners[i] = (struct device_winner){
+            w->desc, w->N, w->K, w->m_lo, w->m_hi, {0}, w->device[0] ? 0 : 1};
+        memcpy(r->winners[i].key, jobs->winners[i].key, sizeof r->winners[i].key);
+    }
+    r->winner_count = jobs->winner_count;
+    return QRT_OK;
+}
+
+static qrt_status hand_out(const struct pipeline *p, struct jobs *jobs, struct pipeline_result *out)
 {
     struct pipeline_result r = {.count = jobs->count};
     r.kernels = calloc(jobs->count ? jobs->count : 1, sizeof *r.kernels);
-    if (!r.kernels) return error_set(QRT_E_MEMORY, "pipeline: no memory for the results");
+    qrt_status status = r.kernels ? hand_out_winners(jobs, &r)
+                                  : error_set(QRT_E_MEMORY, "pipeline: no memory for the results");
+    if (status != QRT_OK) {
+        r.count = 0;
+        pipeline_result_free(&r);
+        return status;
+    }
     for (size_t i = 0; i < jobs->count; i++) {
         struct job *job = &jobs->items[i];
         r.kernels[i] = job->kernel;
@@ -198,6 +251,8 @@ static qrt_status hand_out(struct jobs *jobs, struct pipeline_result *out)
             memcpy(r.store_problem, job->store_problem, sizeof r.store_problem);
     }
     r.compiled = r.count - r.reused;
+    r.rankings = decide_rankings(p->decider, &r.ranking_count);
+    snprintf(r.note, sizeof r.note, "%s", decide_note(p->decider));
     *out = r;
     return QRT_OK;
 }
@@ -216,27 +271,65 @@ static qrt_status new_job(struct jobs *jobs, struct job **out)
     return QRT_OK;
 }
 
+/* Take the units of choices over as jobs. */
+static qrt_status add_jobs(const struct pipeline *p, struct jobs *jobs, size_t index,
+                           struct choices *choices)
+{
+    for (size_t i = 0; i < choices->count; i++) {
+        struct job *job;
+        TRY(new_job(jobs, &job));
+        job->request = index;
+        job->candidate = choices->items[i].candidate;
+        job->unit = choices->items[i].unit;
+        memset(&choices->items[i].unit, 0, sizeof choices->items[i].unit);
+        compile_key(p->compiler, &job->candidate.record, &job->unit, job->key);
+    }
+    return QRT_OK;
+}
+
+static qrt_status add_winner(struct jobs *jobs, const struct jobs_winner *one)
+{
+    struct jobs_winner *more = realloc(jobs->winners, (jobs->winner_count + 1) * sizeof *more);
+    if (!more) return error_set(QRT_E_MEMORY, "pipeline: no memory for winners");
+    jobs->winners = more;
+    more[jobs->winner_count++] = *one;
+    return QRT_OK;
+}
+
+static qrt_status add_decided(const struct pipeline *p, struct jobs *jobs, size_t index,
+                              struct decision *d)
+{
+    const size_t first = jobs->count;
+    TRY(add_jobs(p, jobs, index, &d->choices));
+    for (size_t i = 0; i < d->row_count; i++) {
+        struct jobs_winner one = {.request = index, .row = d->rows[i].winner};
+        memcpy(one.key, jobs->items[first + d->rows[i].choice].key, sizeof one.key);
+        TRY(add_winner(jobs, &one));
+    }
+    return QRT_OK;
+}
+
+static qrt_status plan_by_order(struct pipeline *p, struct jobs *jobs, size_t index,
+                                const struct request *request, const struct rejected *rejected)
+{
+    struct choices choices = {0};
+    const struct choose_options how = {.top = p->options.top, .rejected = rejected};
+    qrt_status status = choose(p->templates, request, &how, &choices);
+    if (status == QRT_OK) status = add_jobs(p, jobs, index, &choices);
+    choices_free(&choices);
+    return status;
+}
+
+/* A request one of whose winners was rejected goes by its templates' order. */
 static qrt_status plan_request(struct pipeline *p, struct jobs *jobs, size_t index,
                                const struct request *request, const struct rejected *rejected)
 {
-    struct choices choices = {0};
-    const struct choose_options how = {.top = p->options.top,
-                                       .shapes = p->options.shapes,
-                                       .shape_count = p->options.shape_count,
-                                       .rejected = rejected};
+    struct decision decision = {0};
     TRY(need_compiler(p, request->arch));
-    qrt_status status = choose(p->templates, request, &how, &choices);
-    for (size_t i = 0; i < choices.count && status == QRT_OK; i++) {
-        struct job *job;
-        status = new_job(jobs, &job);
-        if (status != QRT_OK) break;
-        job->request = index;
-        job->candidate = choices.items[i].candidate;
-        job->unit = choices.items[i].unit;
-        memset(&choices.items[i].unit, 0, sizeof choices.items[i].unit);
-        compile_key(p->compiler, &job->candidate.record, &job->unit, job->key);
-    }
-    choices_free(&choices);
+    if (!rejected_about(rejected, request)) TRY(decide(p->decider, request, &decision));
+    if (decision.choices.count == 0) return plan_by_order(p, jobs, index, request, rejected);
+    const qrt_status status = add_decided(p, jobs, index, &decision);
+    decision_free(&decision);
     return status;
 }
 
@@ -270,6 +363,8 @@ static qrt_status keep_request(struct jobs *before, struct jobs *jobs, size_t in
         memset(&before->items[i].unit, 0, sizeof before->items[i].unit);
         before->items[i].kernel.bytes = NULL;
     }
+    for (size_t i = 0; i < before->winner_count; i++)
+        if (before->winners[i].request == index) TRY(add_winner(jobs, &before->winners[i]));
     *kept = 1;
     return QRT_OK;
 }
@@ -318,7 +413,7 @@ qrt_status pipeline_make(struct pipeline *p, const struct request *requests, siz
         memset(&jobs, 0, sizeof jobs);
         status = make_round(p, requests, count, &rejected, &before, &jobs);
     }
-    if (status == QRT_OK) status = hand_out(&jobs, out);
+    if (status == QRT_OK) status = hand_out(p, &jobs, out);
     jobs_free(&before);
     jobs_free(&jobs);
     rejected_free(&rejected);
@@ -328,7 +423,11 @@ qrt_status pipeline_make(struct pipeline *p, const struct request *requests, siz
 void pipeline_result_free(struct pipeline_result *r)
 {
     for (size_t i = 0; i < r->count; i++) free(r->kernels[i].bytes);
+    for (size_t i = 0; i < r->ranking_count; i++) ranking_free(&r->rankings[i]);
     free(r->kernels);
+    free(r->winners);
+    free(r->rows);
+    free(r->rankings);
     memset(r, 0, sizeof *r);
 }
 

@@ -62,6 +62,7 @@ static qrt_status find_text(struct template_set *set, struct search *s, const st
     strcpy(neutral.record.symbol, NEUTRAL_NAME);
     neutral.record.split = 1;
     t.record = neutral.record;
+    t.ahead = c->ahead;
     TRY(unit_make(set, &neutral, &t.unit));
     hash_text(&t);
     for (size_t i = 0; i < s->text_count; i++)

@@ -16,6 +16,8 @@
 #include "template.h"
 #include "unit.h"
 
+enum { SEARCH_M_MAX = 1 << 30 }; /* from here on rows have no end */
+
 struct search_candidate {
     struct candidate candidate; /* its request's and its record's rows are all it is made for */
     size_t text;
@@ -25,6 +27,7 @@ struct search_candidate {
 struct search_text {
     struct unit unit;
     struct entry_record record; /* of the first candidate that has it, but for name and split */
+    int ahead;                  /* struct candidate */
     uint8_t hash[ENTRY_KEY_BYTES];
 };
 

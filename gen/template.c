@@ -499,6 +499,105 @@ const char *template_include(const struct template_set *set, const char *backend
 const char *template_origin(const struct template *t) { return t->origin; }
 const char *template_backend(const struct template *t) { return t->backend->name; }
 
+/* ---- texts of an op ---- */
+
+enum { MAX_NAMES = 64 };
+
+/* Names of the files beside the templates of a backend. */
+struct names {
+    const char *backend;
+    const char *of[MAX_NAMES];
+    int is_taken[MAX_NAMES];
+    int count;
+};
+
+static void add_name(struct names *n, const char *name)
+{
+    for (int i = 0; i < n->count; i++)
+        if (strcmp(n->of[i], name) == 0) return;
+    if (n->count < MAX_NAMES) n->of[n->count++] = name;
+}
+
+/* A name after the prefix "cuda/" (and before it "templates/"), if it is no template. */
+static void add_beside(struct names *n, const char *path)
+{
+    const size_t length = strlen(n->backend);
+    if (strncmp(path, n->backend, length) == 0 && path[length] == '/' && !ends_with(path, ".in"))
+        add_name(n, path + length + 1);
+}
+
+static void list_names(const struct template_set *set, struct names *n)
+{
+    static const char folder[] = "templates/";
+    for (size_t i = 0; i < set->include_count; i++) add_beside(n, set->includes[i].name);
+    for (const struct embedded_file *f = embedded_files; f->name; f++)
+        if (strncmp(f->name, folder, sizeof folder - 1) == 0)
+            add_beside(n, f->name + sizeof folder - 1);
+    add_name(n, "kernel_abi.h");
+    add_name(n, "code_values.h");
+}
+
+/* Each text with its name in front. */
+static int write_text(FILE *f, const char *name, const char *text, size_t bytes)
+{
+    return fprintf(f, "==== %s %zu\n", name, bytes) > 0 && fwrite(text, 1, bytes, f) == bytes &&
+           fflush(f) == 0;
+}
+
+static int is_named(const char *text, const char *name)
+{
+    char quoted[160];
+    snprintf(quoted, sizeof quoted, "\"%s\"", name);
+    return strstr(text, quoted) != NULL;
+}
+
+/* Append files that what is there names, until none is new. */
+static int write_named(const struct template_set *set, struct names *n, FILE *f, char *const *text)
+{
+    const char *kept;
+    for (int i = 0; i < n->count; i++) {
+        if (n->is_taken[i] || !is_named(*text, n->of[i])) continue;
+        const char *more = template_include(set, n->backend, n->of[i], &kept);
+        n->is_taken[i] = 1;
+        if (!more) continue;
+        if (!write_text(f, n->of[i], more, strlen(more))) return 0;
+        i = -1;
+    }
+    return 1;
+}
+
+static qrt_status write_templates(struct template_set *set, enum arch_kind kind, enum op op,
+                                  FILE *f, struct names *n)
+{
+    for (size_t i = 0; i < set->template_count; i++) {
+        struct template *t = set->templates[i];
+        if (t->backend->kind != kind) continue;
+        TRY(template_open(t));
+        n->backend = t->backend->name;
+        if (t->op == (int)op && !write_text(f, t->name, t->source.text, t->source.bytes))
+            return error_set(QRT_E_MEMORY, "no memory for the texts of %s", op_name(op));
+    }
+    return QRT_OK;
+}
+
+qrt_status template_texts(struct template_set *set, enum arch_kind kind, enum op op, char **text)
+{
+    struct names names = {.backend = ""};
+    size_t bytes;
+    *text = NULL;
+    FILE *f = open_memstream(text, &bytes);
+    if (!f) return error_set(QRT_E_MEMORY, "no memory for the texts of %s", op_name(op));
+    qrt_status status = write_templates(set, kind, op, f, &names);
+    if (status == QRT_OK) {
+        list_names(set, &names);
+        if (fflush(f) != 0 || (*text && !write_named(set, &names, f, text)))
+            status = error_set(QRT_E_MEMORY, "no memory for the texts of %s", op_name(op));
+    }
+    fclose(f);
+    if (status != QRT_OK) free(*text);
+    return status;
+}
+
 /* ---- requests into Lua ---- */
 
 static void set_text(lua_State *L, const char *key, const char *value)
@@ -751,8 +850,7 @@ static qrt_status no_candidate(const struct enumeration *e)
 }
 
 qrt_status template_search(struct template_set *set, const struct request *r,
-                           struct candidate **out, size_t *count,
-                           struct template_refusals *refused)
+                           struct candidate **out, size_t *count, struct template_refusals *refused)
 {
     struct enumeration e = {.request = r};
     qrt_status status = QRT_OK;

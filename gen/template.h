@@ -95,6 +95,10 @@ const char *template_include(const struct template_set *set, const char *backend
 const char *template_origin(const struct template *t);  /* "templates/cuda/gemm.cu.in" */
 const char *template_backend(const struct template *t); /* "cuda", "x86" */
 
+/* All that kernels of an op can be made of, as one text: its templates, and every file beside them
+ * that one of these texts names in quotes; free() it. */
+qrt_status template_texts(struct template_set *set, enum arch_kind kind, enum op op, char **text);
+
 /* Whether any template says that it can serve the request; rows are not looked at. */
 qrt_status template_accepts(struct template_set *set, const struct request *r, int *accepted);
 
