@@ -1,13 +1,16 @@
 /* test_cuda_templates.c -- contract of the CUDA templates of linear, reduce and embed
  *
- * - the schemes that the templates accept, in turn, compile for every GPU arch at every range of
- *   rows: the best tune point, and every third time one drawn from the rest
- * - no stack (so no spills), registers and shared memory within the arch, the block as launched
+ * - every scheme that the templates accept has kernels for every GPU arch at every range of rows,
+ *   within the arch's shared memory
+ * - each scheme compiles on one arch at one range; archs and ranges take turns, all of them occur.
+ *   The rest is proved by running it: `qgen check --device vgpu`, whose shares are the prove_* tests
+ * - no stack (so no spills), or not in the next tune point, which the pipeline then takes; registers
+ *   and shared memory within the arch, the block as launched
  * - the arguments are as long as the C structs
  * - a linear uses the tensor cores, and those of its type (bf16 on sm_75 has none and says so in the
  *   template): 8-bit activations the integer and the 8-bit float ones, with nothing emulated
  * - many rows on sm_90a go to warpgroup mma, 8-bit floats of any number do: of the activations' type,
- * one for each 32 bytes of x in a stage, with a tensor map of x's rows; on sm_90 nothing does
+ *   one for each 32 bytes of x in a stage, with a tensor map of x's rows; on sm_90 nothing does
  * - what has no layout or no meaning is refused with a reason: unlike dense types, i8 activations
  *   without a form, 8-bit floats where mma.sync has none
  *
@@ -33,12 +36,8 @@ enum { REGISTERS_SM = 65536, DRIVER_SMEM = 1024 };
 struct fixture {
     struct template_set *set;
     struct nvrtc *nvrtc;
-    uint64_t random;
-    int compiled;
 };
 
-/* Two thirds of the arches differ only in limits, so each scheme meets some of them and each arch
- * meets the schemes in turn: the table's index and the arch's decide. */
 static const char *const linears[] = {
     "linear.w4g128.f16.f16",     "linear.w4g32m.bf16.f32",       "linear.w4gcz.bf16.bf16.bf16",
     "linear.w4g64z.f32.f16.f32", "linear.w4g16.k.f16.f16",       "linear.w4g32m.k.bf16.bf16",
@@ -73,7 +72,6 @@ static int open_all(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     if (!f) return -1;
-    f->random = 20;
     if (template_set_open(NULL, &f->set) != QRT_OK) return print_error("%s\n", qrt_message()), -1;
     if (nvrtc_open(&f->nvrtc) != QRT_OK) printf("no NVRTC: %s\n", qrt_message());
     *state = f;
@@ -144,7 +142,6 @@ static void check_resources(const struct candidate *c, const struct cubin *cubin
     const struct arch *arch = c->request.arch;
     const struct entry_record *r = &c->record;
     assert_int_equal(cubin->arch, arch->number);
-    assert_int_equal(cubin->stack_bytes, 0);
     assert_int_equal(cubin->max_threads, r->block[0]);
     assert_int_equal(cubin->param_bytes[0], op_args_bytes(c->request.desc.op));
     assert_int_equal(cubin->param_bytes[1], r->map.rows > 0 ? sizeof(struct qk_map) : 0);
@@ -156,7 +153,8 @@ static void check_resources(const struct candidate *c, const struct cubin *cubin
     assert_true(r->smem_bytes + cubin->smem_bytes - reserve <= (uint32_t)arch->smem_bytes);
 }
 
-static void compile_one(struct fixture *f, const struct candidate *c, const char *name)
+/* Returns the bytes of its stack. */
+static uint32_t compile_one(struct fixture *f, const struct candidate *c, const char *name)
 {
     struct unit unit;
     struct unit_image image = {0};
@@ -171,49 +169,29 @@ static void compile_one(struct fixture *f, const struct candidate *c, const char
     check_tensor_cores(c, &cubin);
     unit_image_free(&image);
     unit_free(&unit);
-    f->compiled++;
+    return cubin.stack_bytes;
 }
 
-/* The best candidate of a request, and one of the others too when `drawn`.  Returns the template of
- * the best, until the next call. */
-static const char *compile_some(struct fixture *f, const struct request *r, const char *name,
-                                int drawn)
+/* All candidates of a request (free()), best first. */
+static struct candidate *candidates_of(struct fixture *f, const struct request *r, const char *name,
+                                       size_t *count)
 {
-    static char template[ENTRY_SYMBOL_BYTES];
     struct candidate *c = NULL;
-    size_t count = 0;
-    if (template_candidates(f->set, r, &c, &count) != QRT_OK)
+    if (template_candidates(f->set, r, &c, count) != QRT_OK)
         fail_msg("%s on %s: %s", name, r->arch->name, qrt_message());
-    memcpy(template, c[0].record.template_, sizeof template);
-    compile_one(f, &c[0], name);
-    if (drawn && count > 1) compile_one(f, &c[1 + random_word(&f->random) % (count - 1)], name);
+    assert_true(*count > 0);
+    return c;
+}
+
+static void compile_best(struct fixture *f, const struct request *r, const char *name)
+{
+    size_t count;
+    struct candidate *c = candidates_of(f, r, name, &count);
+    if (compile_one(f, &c[0], name) > 0) assert_true(count > 1 && compile_one(f, &c[1], name) == 0);
     free(c);
-    return template;
 }
 
 /* ---- tests ---- */
-
-/* Scheme i of the table meets arch i, i + 1 .. at range i, i + 1 ..: each pair of scheme and arch
- * once in LINEARS / 2 ranges, each arch at every range. */
-static void test_linears(void **state)
-{
-    struct fixture *f = *state;
-    if (!f->nvrtc) skip();
-    size_t ranges;
-    const struct pipeline_range *range = pipeline_ranges(&ranges);
-    size_t turn = 0;
-    for (const struct arch *a = arch_table(); a->name[0]; a++) {
-        if (a->kind != ARCH_SM) continue;
-        for (size_t i = 0; i < ranges; i++, turn++) {
-            const struct pipeline_range *m = &range[i];
-            const char *name = linears[turn % LINEARS];
-            const struct request r = request_of(name, a, m->lo, m->hi);
-            compile_some(f, &r, name, turn % 3 == 0);
-        }
-        turn++; /* LINEARS is a multiple of the ranges: shift, or an arch would meet one half only */
-    }
-    assert_true(f->compiled > 60);
-}
 
 /* mma.sync of 8-bit floats: the assembler emulates it elsewhere. */
 static int has_floats(const struct arch *a) { return a->number == 89 || a->number == 120; }
@@ -224,71 +202,99 @@ static int is_native(const char *name, const struct arch *a)
     return request_of(name, a, 1, 1).desc.act != ELEM_E4M3 || has_floats(a);
 }
 
-/* Each arch meets each request at one range, and in turn at all of them. */
+/* Compile each request on one arch at one range of rows, both in turn. */
+static void compile_in_turn(struct fixture *f, const char *const *names, int count)
+{
+    const struct arch *archs[16];
+    size_t arch_count = 0, ranges, turn = 0;
+    const struct pipeline_range *range = pipeline_ranges(&ranges);
+    for (const struct arch *a = arch_table(); a->name[0]; a++)
+        if (a->kind == ARCH_SM) archs[arch_count++] = a;
+    assert_true((size_t)count >= arch_count && (size_t)count >= ranges); /* so all of them occur */
+    for (int i = 0; i < count; i++, turn++) {
+        while (!is_native(names[i], archs[turn % arch_count])) turn++;
+        const struct pipeline_range *m = &range[(size_t)i % ranges];
+        const struct request r = request_of(names[i], archs[turn % arch_count], m->lo, m->hi);
+        compile_best(f, &r, names[i]);
+    }
+}
+
+static void test_linears(void **state)
+{
+    struct fixture *f = *state;
+    if (!f->nvrtc) skip();
+    compile_in_turn(f, linears, LINEARS);
+}
+
 static void test_coded_activations(void **state)
 {
     struct fixture *f = *state;
     if (!f->nvrtc) skip();
-    size_t ranges, turn = 0;
-    const struct pipeline_range *range = pipeline_ranges(&ranges);
-    for (const struct arch *a = arch_table(); a->name[0]; a++) {
-        for (int i = 0; a->kind == ARCH_SM && i < CODED; i++, turn++) {
-            if (!is_native(coded[i], a)) continue;
-            const struct pipeline_range *m = &range[turn % ranges];
-            const struct request r = request_of(coded[i], a, m->lo, m->hi);
-            compile_some(f, &r, coded[i], turn % 3 == 0);
-        }
-    }
+    compile_in_turn(f, coded, CODED);
+}
+
+static void goes_to(struct fixture *f, const char *name, const char *arch, int lo, int hi,
+                    const char *template)
+{
+    const struct request r = request_of(name, arch_find(arch), lo, hi);
+    size_t count;
+    struct candidate *c = candidates_of(f, &r, name, &count);
+    assert_string_equal(c[0].record.template_, template);
+    free(c);
 }
 
 /* Every kind of weight, type of activations and place of a scale; ranges as they come. */
-static void test_wgmma(void **state)
+static const char *const many[] = {
+    "linear.w4g128.f16.f16",     "linear.w4g32m.k.bf16.bf16", "linear.w3gcz.f16.f32",
+    "linear.f16.f16.bf16",       "linear.nvfp4.bf16.bf16",    "linear.w8gc.i8t.f16",
+    "linear.w4g128z.i8t.bf16",   "linear.w4g32m.i8t.f16",     "linear.w8gc.i8tz.f16",
+    "linear.w4g128.i8tz.f32",    "linear.w8gcm.bf16.f16",     "linear.w4g48z.f16.f16",
+    "linear.e4m3g128.bf16.bf16",
+};
+static const char *const any[] = {"linear.e4m3gc.f32.e4m3t.bf16", "linear.e4m3g128.f32.e4m3b.f16"};
+
+static void test_wgmma_is_chosen(void **state)
 {
-    static const char *const many[] = {
-        "linear.w4g128.f16.f16",     "linear.w4g32m.k.bf16.bf16", "linear.w3gcz.f16.f32",
-        "linear.f16.f16.bf16",       "linear.nvfp4.bf16.bf16",    "linear.w8gc.i8t.f16",
-        "linear.w4g128z.i8t.bf16",   "linear.w4g32m.i8t.f16",     "linear.w8gc.i8tz.f16",
-        "linear.w4g128.i8tz.f32",    "linear.w8gcm.bf16.f16",     "linear.w4g48z.f16.f16",
-        "linear.e4m3g128.bf16.bf16",
-    };
-    static const char *const any[] = {"linear.e4m3gc.f32.e4m3t.bf16",
-                                      "linear.e4m3g128.f32.e4m3b.f16"};
     struct fixture *f = *state;
-    if (!f->nvrtc) skip();
-    const struct arch *a = arch_find("sm_90a");
     for (size_t i = 0; i < sizeof many / sizeof *many; i++) {
-        const struct request r = request_of(many[i], a, i % 2 ? 129 : 65, i % 2 ? 4096 : 128);
-        assert_string_equal(compile_some(f, &r, many[i], 0), WGMMA);
+        goes_to(f, many[i], "sm_90a", 65, 128, WGMMA);
+        goes_to(f, many[i], "sm_90a", 129, 4096, WGMMA);
+        goes_to(f, many[i], "sm_90", 129, 4096, "cuda/gemm");
     }
     for (size_t i = 0; i < sizeof any / sizeof *any; i++)
-        for (int m = 1; m <= 4096; m *= 64) {
-            const struct request r = request_of(any[i], a, m, m);
-            assert_string_equal(compile_some(f, &r, any[i], 0), WGMMA);
-        }
-    const struct request plain = request_of(many[0], arch_find("sm_90"), 129, 4096);
-    assert_string_equal(compile_some(f, &plain, many[0], 0), "cuda/gemm");
+        for (int m = 1; m <= 4096; m *= 2) goes_to(f, any[i], "sm_90a", m, m, WGMMA);
+}
+
+/* One of each type of activations: the instructions are counted. */
+static void test_wgmma(void **state)
+{
+    static const char *const types[] = {"linear.w4g128.f16.f16", "linear.e4m3g128.bf16.bf16",
+                                        "linear.w4g128z.i8t.bf16", "linear.e4m3g128.f32.e4m3b.f16"};
+    struct fixture *f = *state;
+    if (!f->nvrtc) skip();
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const struct request r =
+            request_of(types[i], arch_find("sm_90a"), i % 2 ? 129 : 65, i % 2 ? 4096 : 128);
+        compile_best(f, &r, types[i]);
+    }
 }
 
 static void test_others(void **state)
 {
     struct fixture *f = *state;
     if (!f->nvrtc) skip();
-    for (const struct arch *a = arch_table(); a->name[0]; a++)
-        if (a->kind == ARCH_SM && (a->number == 75 || a->number == 120))
-            for (int i = 0; i < OTHERS; i++) {
-                const struct request r = request_of(others[i], a, 1, PIPELINE_M_MAX);
-                compile_some(f, &r, others[i], 0);
-            }
+    for (int i = 0; i < OTHERS; i++) { /* the oldest arch and the newest */
+        const struct arch *a = arch_find(i % 2 ? "sm_75" : "sm_120");
+        const struct request r = request_of(others[i], a, 1, PIPELINE_M_MAX);
+        compile_best(f, &r, others[i]);
+    }
 }
 
 static void has_kernels(struct fixture *f, const char *name, const struct arch *a, int lo, int hi)
 {
     const struct request r = request_of(name, a, lo, hi);
-    struct candidate *c = NULL;
-    size_t count = 0;
-    if (template_candidates(f->set, &r, &c, &count) != QRT_OK)
-        fail_msg("%s on %s: %s", name, a->name, qrt_message());
-    assert_true(count > 0);
+    size_t count;
+    struct candidate *c = candidates_of(f, &r, name, &count);
     for (size_t j = 0; j < count; j++)
         assert_true(c[j].record.smem_bytes <= (uint32_t)a->smem_bytes);
     free(c);
@@ -351,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_linears),
         cmocka_unit_test(test_coded_activations),
+        cmocka_unit_test(test_wgmma_is_chosen),
         cmocka_unit_test(test_wgmma),
         cmocka_unit_test(test_others),
     };

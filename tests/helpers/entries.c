@@ -1,6 +1,7 @@
 /* entries.c -- kernel entries made up by tests, and stores in folders of their own */
 #include "entries.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +62,17 @@ void entries_write(const char *folder, int number, const void *bytes, size_t cou
     assert_true(fd >= 0);
     assert_int_equal(file_write_all(fd, bytes, count), 0);
     close(fd);
+}
+
+void entries_clear(const char *folder, int number)
+{
+    char shard[ENTRIES_PATH];
+    entries_shard(folder, number, shard);
+    DIR *d = opendir(shard);
+    if (!d) return;
+    for (const struct dirent *e; (e = readdir(d)) != NULL;) unlinkat(dirfd(d), e->d_name, 0);
+    closedir(d);
+    assert_int_equal(rmdir(shard), 0);
 }
 
 void *entries_get(struct store *s, int number, size_t *count)

@@ -19,6 +19,9 @@ void entries_shard(const char *folder, int number, char out[ENTRIES_PATH]);
 /* Put bytes where the entry would be, whatever they are. */
 void entries_write(const char *folder, int number, const void *bytes, size_t count);
 
+/* Remove the shard of that number and what is in it. */
+void entries_clear(const char *folder, int number);
+
 /* What the store has: NULL for a miss; else the bytes (free()) and their number. */
 void *entries_get(struct store *s, int number, size_t *count);
 
