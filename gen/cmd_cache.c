@@ -239,11 +239,11 @@ static int run_ls(int argc, char **argv)
 {
     struct cli cli;
     struct store *s;
-    struct listing l = {.kernels_json = json_array(), .tables_json = json_array()};
     const int stop = cli_parse(&ls_spec, argc, argv, &cli);
     if (stop) return stop - 1;
     qrt_status status = open_given(&cli, &s);
     if (status != QRT_OK) return cli_fail(status);
+    struct listing l = {.kernels_json = json_array(), .tables_json = json_array()};
     status = store_files(s, list_file, &l);
     if (status == QRT_OK) status = l.status;
     if (status == QRT_OK) status = winners_files(store_folder(s), list_table, &l);
@@ -342,11 +342,12 @@ static void print_verified(const struct verifying *v)
 static int run_verify(int argc, char **argv)
 {
     struct cli cli;
-    struct verifying v = {.damaged = json_array()};
+    struct verifying v = {.kernels = 0};
     const int stop = cli_parse(&verify_spec, argc, argv, &cli);
     if (stop) return stop - 1;
     qrt_status status = open_given(&cli, &v.store);
     if (status != QRT_OK) return cli_fail(status);
+    v.damaged = json_array();
     status = store_files(v.store, verify_entry, &v);
     if (status == QRT_OK) status = winners_files(store_folder(v.store), verify_table, &v);
     if (status == QRT_OK) status = v.status;
