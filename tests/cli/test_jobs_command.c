@@ -225,9 +225,6 @@ static void a_killed_worker_goes_on(void **state)
     assert_true(command_integer(json, "skipped") >= before);
     json_decref(json);
     command_expect(0, "3 kernels, 0 tables of winners: 0 damaged", "cache verify one");
-    command_run("work --jobs plan.jsonl --out other");
-    command_shell("find one -name '.*' -type f -delete"); /* what the killed one was writing */
-    if (command_shell("diff -r one other")) fail_msg("%s", command_output);
 }
 
 static void failures_are_named(void **state)
@@ -253,12 +250,12 @@ static void offline_compiles_nothing(void **state)
 {
     (void)state;
     clear();
-    command_run(PLAN " -o plan.jsonl");
-    command_expect(3, "3 of 3 jobs failed", "work --jobs plan.jsonl --out one --offline");
+    command_run("plan-jobs --arch x86-64-v3 --request add.f32 -o plan.jsonl");
+    command_expect(3, "1 of 1 jobs failed", "work --jobs plan.jsonl --out one --offline");
     assert_int_equal(command_shell("ls one/*/*"), 2);
     command_run("work --jobs plan.jsonl --out one");
     command_shell("rm -r one/done");
-    command_expect(0, "3 done", "work --jobs plan.jsonl --out one --offline");
+    command_expect(0, "1 done", "work --jobs plan.jsonl --out one --offline");
 }
 
 /* ---- shares ---- */
