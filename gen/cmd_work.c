@@ -82,7 +82,7 @@ struct work {
 /* ---- one job ---- */
 
 static void __attribute__((noreturn))
-be_process(const struct work *w, const struct job *job, int fd)
+be_process(const struct work *w, const struct job *job, pid_t worker, int fd)
 {
     struct verdict v;
     memset(&v, 0, sizeof v);
