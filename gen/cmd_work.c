@@ -82,11 +82,12 @@ struct work {
 /* ---- one job ---- */
 
 static void __attribute__((noreturn))
-be_process(const struct work *w, const struct job *job, int fd)
+be_process(const struct work *w, const struct job *job, pid_t worker, int fd)
 {
     struct verdict v;
     memset(&v, 0, sizeof v);
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* whoever kills the worker means the compilers as well */
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* whoever kills the worker means its jobs as well */
+    if (getppid() != worker) _exit(1);
     v.status = jobs_do(job, &w->place, &v.made);
     if (v.status != QRT_OK) snprintf(v.message, sizeof v.message, "%s", qrt_message());
     _exit(file_write_all(fd, &v, sizeof v) == 0 ? 0 : 1);
@@ -95,13 +96,14 @@ be_process(const struct work *w, const struct job *job, int fd)
 static qrt_status start(struct work *w, const struct job *job)
 {
     int ends[2];
+    const pid_t worker = getpid();
     struct process *p = w->processes;
     while (p->pid) p++;
     if (pipe(ends) != 0) return error_set(QRT_E_IO, "no pipe for a job: %s", strerror(errno));
     p->pid = fork();
     if (p->pid == 0) {
         close(ends[0]);
-        be_process(w, job, ends[1]);
+        be_process(w, job, worker, ends[1]);
     }
     close(ends[1]);
     if (p->pid < 0) {
