@@ -73,12 +73,12 @@ struct launch {
 
 /* What a block asks of each unit; cycles and bytes. */
 struct demand {
-    double memory_first,
-        memory_again; /* a block that finds nothing of W in the cache; later ones */
+    double memory_first; /* finds nothing of W in the cache */
+    double memory_again; /* of a later row of blocks */
     double cache;
     double tensor, wavefronts, issue;
-    double warp;                     /* cycles of all warps, one after the other */
-    double chain_first, chain_again; /* cycles that pass in a block however fast its units are */
+    double warp;                     /* of all its warps, one after the other */
+    double chain_first, chain_again; /* pass however fast the units are */
 };
 
 static double clamp(double value, double lo, double hi)
@@ -252,13 +252,14 @@ void cost_linear(const struct gpu *g, const struct arch *a, const struct entry_r
                  const struct profile *p, int64_t M, int64_t N, int64_t K, double bytes_per_weight,
                  struct cost *out)
 {
+    const struct arch *own = arch_find(g->arch); /* may be above the kernel's */
     struct occupancy o;
-    occupancy_of(a, r, &o);
+    occupancy_of(own ? own : a, r, &o);
     const int64_t whole = occupancy_grid(r, M, N, K, 1);
     const int split = r->split > 0 ? r->split : choice_parts_of_k(g->processors, whole, K);
     const struct launch l = {
         .gpu = g,
-        .arch = a,
+        .arch = own ? own : a,
         .record = r,
         .profile = p,
         .M = (double)M,
