@@ -1,11 +1,11 @@
 /* cost.c -- predicted time of a linear kernel on a GPU: a model that ranks and claims nothing
  *
- * Blocks start in the order of the grid, columns of y first, `processors * resident` at a time; such
- * a set is a round, and a launch is its rounds one after the other.  In a round each unit has a time:
+ * Blocks start in the order of the grid, `processors * resident` at a time; such a set is a round, and a
+ * launch is its rounds one after the other.  In a round each unit has a time:
  *     memory    bytes over MEMORY_SHARE of the bandwidth.  The first row of blocks reads W; a later
- *               one again only what the second-level cache could not hold.  y: once.  x, small beside
- *               W or hidden behind the tensor cores, is added to the launch's bytes alone: a launch
- *               is not faster than all its bytes.
+ *               one again only what the second-level cache could not hold, and nothing where the
+ *               grid's first dimension is M.  y: once.  x, small beside W or hidden behind the tensor
+ *               cores, is added to the launch's bytes alone: a launch is not faster than all its bytes.
  *     cache     what the blocks load and store, over the cache's bandwidth or, on the multiprocessor
  *               with the most blocks, over L2_BYTES a clock
  *     tensor    multiply-adds of that multiprocessor over its rate; a core for each of four warps
@@ -126,12 +126,23 @@ static double output_bytes(const struct launch *l)
     return outputs * PART_BYTES * missing(l->gpu, l->M * l->N * PART_BYTES * l->split);
 }
 
-/* Share of its part of W that a block reads again from memory: what the cache has lost, once for all
- * rows of blocks that run at a time. */
+static int rows_go_first(const struct launch *l) { return l->record->grid[0].dim == DIM_M; }
+
+/* Share of its part of W that a later block reads again from memory: what the cache has lost, once for
+ * all rows of blocks that run at a time.  None where the blocks that share it follow each other. */
 static double read_again(const struct launch *l)
 {
+    if (rows_go_first(l)) return 0;
     const double rows = (double)l->capacity / (double)l->first;
     return missing(l->gpu, l->N * l->K * l->bytes_per_weight) / fmax(1, rows);
+}
+
+/* Bytes of x: once; where rows go first, what the cache loses of it again for each round. */
+static double input_bytes(const struct launch *l)
+{
+    const double x = l->M * l->K * bytes_of(l->record->desc.act);
+    const double rounds = fmax(1, (double)l->blocks / (double)l->capacity);
+    return rows_go_first(l) ? x * (1 + missing(l->gpu, x) * (rounds - 1)) : x;
 }
 
 static struct demand demand_of(const struct launch *l)
@@ -225,7 +236,7 @@ static void add_rounds(const struct launch *l, struct cost *out)
         out->fixed += filling(l, at, times);
         at += count * (int64_t)times;
     }
-    out->by_unit[COST_MEMORY] += l->M * l->K * bytes_of(l->record->desc.act) / memory_rate(l->gpu);
+    out->by_unit[COST_MEMORY] += input_bytes(l) / memory_rate(l->gpu);
     out->filled = all > 0 && all < INFINITY ? busy / all : 1;
     out->seconds = fmax(all, out->by_unit[COST_MEMORY]);
 }
