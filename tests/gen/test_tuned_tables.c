@@ -21,7 +21,7 @@
 #include "ranking.h"
 #include "tuned.h"
 
-enum { TOLERANCE_PERCENT = 5, MOST_KERNELS = 32, MOST_BYTES = 2 << 20 };
+enum { TOLERANCE_PERCENT = 8, MOST_KERNELS = 32, MOST_BYTES = 2 << 20 };
 
 static struct template_set *set;
 static struct winners tables;
