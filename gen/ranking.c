@@ -86,23 +86,33 @@ static void gpu_text(const struct gpu *g, char *text, size_t bytes)
              g->f8_ops_s, g->smem_bytes);
 }
 
-qrt_status ranking_sign(struct template_set *set, const struct compiler *c,
-                        const struct op_desc *desc, const struct arch *arch, const struct gpu *gpu,
-                        char out[WINNER_SIGNATURE_BYTES])
+qrt_status ranking_sign_by(struct template_set *set, const struct compiler *c,
+                           const struct op_desc *desc, const struct arch *arch,
+                           const char *const *chosen_by, char out[WINNER_SIGNATURE_BYTES])
 {
-    char *templates, *compiler, gpu_row[512];
+    enum { MOST = 4 };
+    char *templates, *compiler;
     TRY(template_texts(set, (enum arch_kind)arch->kind, (enum op)desc->op, &templates));
     if (asprintf(&compiler, "%s\n%s", compile_identity(c, arch), compile_options(arch)) < 0) {
         free(templates);
         return error_set(QRT_E_MEMORY, "no memory for a signature");
     }
-    gpu_text(gpu, gpu_row, sizeof gpu_row);
-    const char *const texts[] = {templates,     compiler,         gpu_row,
-                                 model_version, profiler_version, NULL};
+    const char *texts[MOST + 3] = {templates, compiler};
+    for (int i = 0; i < MOST && chosen_by[i]; i++) texts[2 + i] = chosen_by[i];
     winners_sign(texts, out);
     free(compiler);
     free(templates);
     return QRT_OK;
+}
+
+qrt_status ranking_sign(struct template_set *set, const struct compiler *c,
+                        const struct op_desc *desc, const struct arch *arch, const struct gpu *gpu,
+                        char out[WINNER_SIGNATURE_BYTES])
+{
+    char gpu_row[512];
+    gpu_text(gpu, gpu_row, sizeof gpu_row);
+    const char *const chosen_by[] = {gpu_row, model_version, profiler_version, NULL};
+    return ranking_sign_by(set, c, desc, arch, chosen_by, out);
 }
 
 /* ---- profiles ---- */
