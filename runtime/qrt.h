@@ -101,6 +101,12 @@ QRT_API qrt_status qrt_device_open(qrt *rt, const char *name, qrt_device **out);
 QRT_API void qrt_device_info_get(const qrt_device *device, qrt_device_info *out);
 QRT_API void qrt_device_close(qrt_device *device);
 
+/* Queue this device's work on a stream of the caller's from now on; NULL: on its own again.  A CUDA
+ * device takes a CUstream of the GPU's primary context (a cudaStream_t of the runtime API is one); the
+ * stream must not be destroyed before it is given back.  Call it while no session of the device runs.
+ * QRT_E_DEVICE: the device has no streams. */
+QRT_API qrt_status qrt_device_stream(qrt_device *device, void *stream);
+
 /* ---- kernels ---- */
 
 /* A kernel is code.  Its hash is always checked; that its source is trusted has to be said. */
@@ -198,9 +204,9 @@ QRT_API qrt_status qrt_model_needs(const qrt_model *model, const qrt_device *dev
                                    int (*need)(void *user, const char *request, int have),
                                    void *user);
 
-/* Say with `need` (NULL: nobody) what such a session needs and load all of it, so that opening the
- * session finds it in place.  QRT_E_KERNEL: some are missing; the message names them and the command
- * that makes them. */
+/* Tell `need` (as above; NULL: nobody) what such a session needs and load all of it, however many it
+ * wanted to hear of, so that opening the session finds it in place.  QRT_E_KERNEL: some are missing;
+ * the message names them and the command that makes them, and nothing was loaded. */
 QRT_API qrt_status qrt_prepare(qrt_device *device, const qrt_model *model,
                                const qrt_session_options *options,
                                int (*need)(void *user, const char *request, int have), void *user);
