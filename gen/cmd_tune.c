@@ -11,7 +11,7 @@
 static struct asked_options asked;
 static const char *device_name, *driver, *arch_name, *templates, *row_list, *budget_text,
     *timeout_text;
-static int top = 8, jobs, resume, repeat, dry;
+static int top = 8, jobs, resume, repeat, unranked, dry;
 static const struct cli_option options[] = {
     {"device", 'd', CLI_STRING, &device_name, "D", "where to measure: cpu (default), cuda:N", 0, 0},
     {"arch", 'a', CLI_STRING, &arch_name, "A", "make kernels for this one (the device's own)", 0,
@@ -26,6 +26,8 @@ static const struct cli_option options[] = {
     {"resume", 0, CLI_FLAG, &resume, NULL, "believe what earlier runs measured", 0, 0},
     {"repeat", 0, CLI_FLAG, &repeat, NULL,
      "measure everything twice, and say whether both agree;\nthe budget is halved", 0, 0},
+    {"unranked", 0, CLI_FLAG, &unranked, NULL,
+     "GPUs: candidates in the templates' own order, no ranking is made", 0, 0},
     {"dry-run", 0, CLI_FLAG, &dry, NULL, "keep no winners", 0, 0},
     {"jobs", 'j', CLI_INT, &jobs, "J", "compilers at a time (one per processor)", 1, 64},
     {"templates", 0, CLI_STRING, &templates, "DIR", "templates of your own: DIR/cuda, DIR/x86", 0,
@@ -314,7 +316,8 @@ static qrt_status run(const struct cli *cli)
                                 .templates = templates,
                                 .top = top,
                                 .jobs = jobs,
-                                .resume = resume};
+                                .resume = resume,
+                                .unranked = unranked};
     TRY(parse_time("budget", budget_text, 600, &how.budget_s));
     TRY(parse_time("timeout", timeout_text, 20, &how.device.limit_s));
     TRY(measure_child_look(&how.device, &info));

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "error.h"
+#include "gpu_table.h"
 #include "select.h"
 
 #define POINT_LEAST_S 0.05 /* of a point's share of the budget */
@@ -21,7 +22,8 @@ struct tuner {
     const struct tuner_options *options;
     struct tuner_result *result;
     struct store *store;
-    char candidates[4096]; /* the folder of unchecked kernels */
+    char candidates[4096];    /* the folder of unchecked kernels */
+    char gpu[GPU_NAME_BYTES]; /* the device in the table of GPUs; "": it is not there */
     struct trials trials;
     double end;           /* of the budget, by the clock */
     size_t done, total;   /* candidates of all points */
@@ -100,18 +102,19 @@ static qrt_status collect_requests(const struct tuner *t, struct request *reques
 static qrt_status make_with(struct tuner *t, const struct request *requests, size_t count,
                             const struct shape *shapes)
 {
-    const struct pipeline_options how = {.templates = t->options->templates,
-                                         .store = t->candidates,
-                                         .jobs = t->options->jobs,
-                                         .top = t->options->top,
-                                         .ungated =
-                                             1, /* the child checks them, and may die of it */
-                                         .shapes = shapes,
-                                         .shape_count = t->options->count,
-                                         .rank = DECIDE_ALWAYS,
-                                         .progress = show_compiled,
-                                         .ranking = show_ranked,
-                                         .user = t};
+    const struct pipeline_options how = {
+        .templates = t->options->templates,
+        .store = t->candidates,
+        .jobs = t->options->jobs,
+        .top = t->options->top,
+        .ungated = 1, /* the child checks them, and may die of it */
+        .shapes = shapes,
+        .shape_count = t->options->count,
+        .rank = t->options->unranked ? DECIDE_NEVER : DECIDE_ALWAYS,
+        .gpu = t->gpu[0] ? t->gpu : NULL,
+        .progress = show_compiled,
+        .ranking = show_ranked,
+        .user = t};
     struct pipeline *p;
     TRY(pipeline_open(&how, &p));
     qrt_status status = pipeline_make(p, requests, count, &t->result->made);
@@ -142,18 +145,38 @@ static int serves(const struct entry_record *r, const struct tuner_point *p)
     return r->m_lo <= p->M && p->M <= r->m_hi && op_desc_equal(&r->desc, &p->desc);
 }
 
-/* The kernel that the ranking holds for best at a point, or made.count. */
-static size_t first_choice(const struct pipeline_result *made, const struct tuner_point *p)
+/* Whether winner `a` says more about a point than `b` does; both are about it. */
+static int is_nearer(const struct device_winner *a, const struct device_winner *b)
 {
-    size_t best = made->count;
+    if (a->order != b->order) return a->order < b->order;
+    if ((a->N != 0) != (b->N != 0)) return a->N != 0;
+    return a->m_hi - a->m_lo < b->m_hi - b->m_lo;
+}
+
+/* The kernel of the nearest winner, or made->count. */
+static size_t by_winners(const struct pipeline_result *made, const struct tuner_point *p)
+{
+    const struct device_winner *best = NULL;
     for (size_t i = 0; i < made->winner_count; i++) {
         const struct device_winner *w = &made->winners[i];
-        const int is_shape = w->N == p->N && w->K == p->K;
-        if (p->M < w->m_lo || p->M > w->m_hi || !op_desc_equal(&w->desc, &p->desc)) continue;
-        if (!is_shape && (w->N != 0 || best < made->count)) continue;
-        for (size_t k = 0; k < made->count; k++)
-            if (memcmp(made->kernels[k].entry.key, w->key, sizeof w->key) == 0) best = k;
-        if (is_shape) break;
+        const int is_shape = w->N == 0 || (w->N == p->N && w->K == p->K);
+        const int is_about = is_shape && w->m_lo <= p->M && p->M <= w->m_hi;
+        if (!is_about || !op_desc_equal(&w->desc, &p->desc)) continue;
+        if (!best || is_nearer(w, best)) best = w;
+    }
+    for (size_t k = 0; best && k < made->count; k++)
+        if (memcmp(made->kernels[k].entry.key, best->key, sizeof best->key) == 0) return k;
+    return made->count;
+}
+
+size_t tuner_choice(const struct pipeline_result *made, const struct tuner_point *p)
+{
+    size_t best = by_winners(made, p);
+    if (best < made->count) return best;
+    for (size_t k = 0; k < made->count; k++) {
+        const struct entry_record *r = &made->kernels[k].entry.record;
+        if (!serves(r, p)) continue;
+        if (best == made->count || r->rank < made->kernels[best].entry.record.rank) best = k;
     }
     return best;
 }
@@ -168,8 +191,8 @@ static int goes_before(const struct pipeline_result *made, size_t first, size_t 
 
 static qrt_status rank_candidates(const struct pipeline_result *made, struct tuner_verdict *v)
 {
-    const size_t first = first_choice(made, &v->point);
-    v->default_ = v->winner = v->fastest = -1;
+    const size_t first = by_winners(made, &v->point);
+    v->default_ = v->winner = -1;
     v->candidates = calloc(made->count + 1, sizeof *v->candidates);
     if (!v->candidates) return error_set(QRT_E_MEMORY, "tuning: no memory");
     for (size_t k = 0; k < made->count; k++) {
@@ -425,12 +448,11 @@ static int counts(const struct tuner_result *r, const struct tuner_candidate *c)
 static void judge(const struct tuner_result *r, struct tuner_verdict *v)
 {
     if (v->default_ < 0 || !counts(r, &v->candidates[v->default_])) return;
-    v->winner = v->fastest = v->default_;
+    v->winner = v->default_;
     for (int c = 0; c < v->count; c++) {
         if (c == v->default_ || !counts(r, &v->candidates[c])) continue;
-        const double ratio = ratio_at(v, c)->median;
-        if (ratio < ratio_at(v, v->fastest)->median) v->fastest = c;
-        if (noise_is_faster(ratio_at(v, c)) && ratio < ratio_at(v, v->winner)->median)
+        if (noise_is_faster(ratio_at(v, c)) &&
+            ratio_at(v, c)->median < ratio_at(v, v->winner)->median)
             v->winner = c;
     }
 }
@@ -438,17 +460,22 @@ static void judge(const struct tuner_result *r, struct tuner_verdict *v)
 double tuner_first_choice(const struct tuner_verdict *v)
 {
     if (v->winner < 0 || v->default_ != 0) return 0;
-    return fmax(1, 1 / ratio_at(v, v->fastest)->median);
+    return 1 / ratio_at(v, v->winner)->median;
+}
+
+/* Whether a result holds two candidates of a point for different, beyond its noise. */
+static int tells_apart(const struct tuner_result *r, const struct tuner_verdict *v, int a, int b)
+{
+    return counts(r, &v->candidates[a]) && counts(r, &v->candidates[b]) &&
+           !noise_agrees(ratio_at(v, a), ratio_at(v, b));
 }
 
 int tuner_agree(const struct tuner_result *a, const struct tuner_result *b, size_t point)
 {
     const struct tuner_verdict *x = &a->verdicts[point], *y = &b->verdicts[point];
     if (x->winner < 0 || y->winner < 0) return -1;
-    if (x->winner == y->winner) return 1;
-    return counts(a, &x->candidates[y->winner]) && counts(b, &y->candidates[x->winner]) &&
-           noise_agrees(ratio_at(x, x->winner), ratio_at(x, y->winner)) &&
-           noise_agrees(ratio_at(y, x->winner), ratio_at(y, y->winner));
+    return x->winner == y->winner || !tells_apart(a, x, x->winner, y->winner) ||
+           !tells_apart(b, y, x->winner, y->winner);
 }
 
 /* ---- all together ---- */
@@ -468,6 +495,20 @@ static qrt_status look_at_device(struct tuner *t)
     return QRT_OK;
 }
 
+/* The device's own row of the table: what it is ranked for. */
+static qrt_status find_gpu(struct tuner *t)
+{
+    const struct tuner_result *r = t->result;
+    if (r->arch->kind != ARCH_SM) return QRT_OK;
+    struct gpus *table = malloc(sizeof *table);
+    if (!table) return error_set(QRT_E_MEMORY, "no memory for the table of GPUs");
+    const qrt_status status = gpu_table_load(NULL, table);
+    const struct gpu *g = status == QRT_OK ? gpu_table_of_device(table, r->device.name) : NULL;
+    if (g) snprintf(t->gpu, sizeof t->gpu, "%s", g->name);
+    free(table);
+    return status;
+}
+
 static qrt_status open_folder(struct tuner *t)
 {
     TRY(store_open(t->options->folder, &t->store));
@@ -483,6 +524,7 @@ static qrt_status run(struct tuner *t)
 {
     struct tuner_result *r = t->result;
     TRY(look_at_device(t));
+    TRY(find_gpu(t));
     TRY(open_folder(t));
     TRY(make_kernels(t));
     TRY(rank_all(t));

@@ -35,6 +35,7 @@ struct tuner_options {
     int top;               /* kernels for each range of rows */
     int jobs;              /* compilers at a time; 0: one per processor */
     int resume;            /* believe earlier trials */
+    int unranked;          /* by the templates' own order: no ranking is made */
     double budget_s;       /* for measuring */
     double point_s;        /* of it at most for a kernel at a point; 0: 2 */
     const struct tuner_point *points;
@@ -56,7 +57,6 @@ struct tuner_verdict {
     struct tuner_candidate *candidates; /* by their place in the ranking */
     int count;
     int default_, winner; /* candidates; -1: nothing was measured.  Equal: the default was kept. */
-    int fastest;          /* of the least median, beyond the noise or not */
 };
 
 struct tuner_kernel {
@@ -84,7 +84,11 @@ struct tuner_result {
 qrt_status tuner_run(const struct tuner_options *o, struct tuner_result *out);
 void tuner_result_free(struct tuner_result *r);
 
-/* A verdict's time of its first choice over the least time, at least 1; 0 when it has none. */
+/* The kernel that a build would give a point: by the winners that came with them (a device's before
+ * an arch's, a shape's before any shape's), else of the least rank; made->count: none. */
+size_t tuner_choice(const struct pipeline_result *made, const struct tuner_point *p);
+
+/* A verdict's time of the ranking's first choice over the winner's, at least 1; 0 when it has none. */
 double tuner_first_choice(const struct tuner_verdict *v);
 
 /* The winners of all verdicts, in ranges of rows. */
@@ -93,8 +97,8 @@ qrt_status tuner_winners(const struct tuner_result *r, struct winners *out);
 /* Put winners and their kernels where builds find them.  QRT_E_DEVICE on a virtual GPU. */
 qrt_status tuner_keep(const struct tuner_result *r, const char *folder, const struct winners *w);
 
-/* Whether two results say the same of a point: the same winner, or each holds both winners for
- * equally fast, within its noise.  -1: one of them has no verdict. */
+/* Whether two results say the same of a point: the same winner, or one of them cannot tell the two
+ * winners apart, within its noise.  -1: one of them has no verdict. */
 int tuner_agree(const struct tuner_result *a, const struct tuner_result *b, size_t point);
 
 #endif

@@ -287,6 +287,7 @@ const struct device_ops cpu_device = {
     .launch = cpu_launch,
     .sync = host_sync,
     .fill = host_fill,
+    .copy = host_copy,
     .mark = host_mark,
     .elapsed = host_elapsed,
 };

@@ -630,6 +630,13 @@ static qrt_status fill_memory(struct qrt_device *d, void *to, int byte, size_t b
     return leave(c, CALL(c, memory_set, as_address(to), (unsigned char)byte, bytes, c->stream));
 }
 
+static qrt_status copy_memory(struct qrt_device *d, void *to, const void *from, size_t bytes)
+{
+    struct cuda *c = d->impl;
+    TRY(enter(c));
+    return leave(c, CALL(c, memory_copy, as_address(to), as_address(from), bytes, c->stream));
+}
+
 static qrt_status record_mark(struct cuda *c, int i)
 {
     if (c->mark[i] == NULL) TRY(CALL(c, event_create, &c->mark[i], CUDA_EVENT_TIME));
@@ -726,6 +733,7 @@ const struct device_ops cuda_device = {
     .use_stream = use_stream,
     .sync = sync_device,
     .fill = fill_memory,
+    .copy = copy_memory,
     .mark = mark,
     .elapsed = elapsed,
 };

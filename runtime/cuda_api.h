@@ -39,6 +39,8 @@ typedef void *cuda_handle; /* context, stream, event, module or function */
     X(memory_free, "cuMemFree_v2", (cuda_address address))                                        \
     X(memory_set, "cuMemsetD8Async",                                                              \
       (cuda_address address, unsigned char value, size_t bytes, cuda_handle stream))              \
+    X(memory_copy, "cuMemcpyDtoDAsync_v2",                                                        \
+      (cuda_address to, cuda_address from, size_t bytes, cuda_handle stream))                     \
     X(pinned_alloc, "cuMemHostAlloc", (void **address, size_t bytes, unsigned flags))             \
     X(pinned_free, "cuMemFreeHost", (void *address))                                              \
     X(copy_up, "cuMemcpyHtoDAsync_v2",                                                            \

@@ -68,8 +68,9 @@ struct device_ops {
     qrt_status (*use_stream)(struct qrt_device *d, void *stream);
     qrt_status (*sync)(struct qrt_device *d);
 
-    /* For measuring.  Set bytes, in order with launches. */
+    /* For measuring.  Set bytes, copy them within the device: in order with launches. */
     qrt_status (*fill)(struct qrt_device *d, void *to, int byte, size_t bytes);
+    qrt_status (*copy)(struct qrt_device *d, void *to, const void *from, size_t bytes);
     /* Note the time at which the device gets here, mark 0 .. DEVICE_MARKS - 1; then the seconds
      * between two marks, which waits for the later one.  One thread at a time. */
     qrt_status (*mark)(struct qrt_device *d, int mark);

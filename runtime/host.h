@@ -13,6 +13,7 @@ qrt_status host_upload(struct qrt_device *d, void *to, const void *host, size_t 
 qrt_status host_download(struct qrt_device *d, void *host, const void *from, size_t bytes);
 qrt_status host_sync(struct qrt_device *d);
 qrt_status host_fill(struct qrt_device *d, void *to, int byte, size_t bytes);
+qrt_status host_copy(struct qrt_device *d, void *to, const void *from, size_t bytes);
 qrt_status host_mark(struct qrt_device *d, int mark);
 qrt_status host_elapsed(struct qrt_device *d, int from, int to, double *seconds);
 

@@ -107,6 +107,7 @@ const struct device_ops ref_device = {
     .launch = ref_launch,
     .sync = host_sync,
     .fill = host_fill,
+    .copy = host_copy,
     .mark = host_mark,
     .elapsed = host_elapsed,
 };

@@ -297,6 +297,14 @@ EXPORT int cuMemsetD8Async(uint64_t address, unsigned char value, size_t bytes, 
         (struct work){.to = (void *)(uintptr_t)address, .bytes = bytes, .value = value});
 }
 
+EXPORT int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *handle)
+{
+    ANSWER();
+    (void)handle;
+    return work_add((struct work){
+        .to = (void *)(uintptr_t)to, .from = (const void *)(uintptr_t)from, .bytes = bytes});
+}
+
 EXPORT int cuMemHostAlloc(void **out, size_t bytes, unsigned flags)
 {
     ANSWER();

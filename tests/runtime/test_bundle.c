@@ -9,6 +9,7 @@
  * - whatever a field of the head says, signed or not, the bundle is refused or sound: nothing outside of
  *   it is read, and no memory above 1 MiB is taken before it is refused
  * - names and padding that are none are refused; so are tables out of order
+ * - every device has a name that is one; names too long differ where the devices' do
  * - limits: a head, a part, kernels and winners above theirs are refused
  * - kernels of an arch that this library does not know do no harm
  * - a file is read piece by piece: what is not wanted may be damaged; what is wanted is checked when it
@@ -511,6 +512,39 @@ static void bad_names_are_refused(void **state)
     free(copy);
 }
 
+static void devices_have_names(void **state)
+{
+    (void)state;
+    static const char *const known[][2] = {
+        {"NVIDIA H200", "NVIDIA_H200"},
+        {"NVIDIA A100-SXM4-80GB", "NVIDIA_A100-SXM4-80GB"},
+        {"", "unnamed"},
+        {".hidden", "xhidden"},
+        {"-a", "xa"},
+        {"AMD EPYC(tm) @ 3 GHz", "AMD_EPYC_tm____3_GHz"},
+        {"\xc3\xa4.b_c", "x_.b_c"},
+        {"a/../b", "a_.._b"},
+    };
+    char out[BUNDLE_NAME_BYTES], other[BUNDLE_NAME_BYTES], name[100];
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        bundle_device_name(known[i][0], out);
+        assert_string_equal(out, known[i][1]);
+        assert_true(bundle_is_name(out, 1));
+    }
+    memset(name, 'n', sizeof name);
+    name[63] = 0;
+    bundle_device_name(name, out);
+    assert_string_equal(out, name);
+    name[63] = 'n';
+    name[80] = 0;
+    bundle_device_name(name, out);
+    assert_true(bundle_is_name(out, 1));
+    assert_memory_equal(out, name, 54);
+    name[79] = 'm';
+    bundle_device_name(name, other);
+    assert_string_not_equal(out, other);
+}
+
 static void swap_rows(uint8_t *copy, size_t at, size_t bytes)
 {
     memcpy(copy + at, bundle + at + bytes, bytes);
@@ -752,6 +786,7 @@ int main(void)
         cmocka_unit_test(lies_are_refused_or_sound),
         cmocka_unit_test(odd_tables_do_no_harm),
         cmocka_unit_test(bad_names_are_refused),
+        cmocka_unit_test(devices_have_names),
         cmocka_unit_test(disorder_is_refused),
         cmocka_unit_test(limits_are_refused),
         cmocka_unit_test(unknown_archs_do_no_harm),

@@ -11,7 +11,7 @@
  * - a launch has the record's grid, block and shared memory and the bytes of the op's struct
  * - a kernel that wants a tensor map gets one of its x and box, and zeros when there is none to make:
  * base or rows off 16 bytes, a driver that refuses or does not know it
- * - fill sets bytes in order with copies; marks give the time between them, as the driver's events
+ * - fill sets and copy copies bytes, in order with all else; marks give the time between them, as the driver's events
  *   with time have it
  * - recorded launches do not run; playing them is one call of the driver; a driver without graphs, and a
  *   body that fails, leave a stream that can be used
@@ -553,6 +553,9 @@ static void marks_give_times(void **state)
     assert_true(seconds > 0.0019 && seconds < 0.0021); /* two pieces of work, 1 ms each */
     assert_int_equal(cuda_device.download(&d, got, memory, sizeof got), QRT_OK);
     for (int i = 0; i < 64; i++) assert_int_equal(got[i], i < 3 ? 7 : 0xff);
+    assert_int_equal(cuda_device.copy(&d, (char *)memory + 32, memory, 8), QRT_OK);
+    assert_int_equal(cuda_device.download(&d, got, memory, sizeof got), QRT_OK);
+    for (int i = 0; i < 8; i++) assert_int_equal(got[32 + i], i < 3 ? 7 : 0xff);
     cuda_device.free(&d, memory);
     device_end(&d);
     assert_int_equal(fake->live, 0);
@@ -584,6 +587,7 @@ static qrt_status use_all(struct qrt_device *d, struct used *u)
     double seconds;
     TRY(cuda_device.mark(d, 0));
     TRY(cuda_device.fill(d, u->memory, bytes[0], 1));
+    TRY(cuda_device.copy(d, (char *)u->memory + 50, (char *)u->memory + 70, 1));
     TRY(cuda_device.mark(d, 1));
     TRY(cuda_device.elapsed(d, 0, 1, &seconds));
     TRY(cuda_device.download(d, back, u->memory, sizeof back));
