@@ -191,7 +191,7 @@ static void damage_is_refused(void **state)
         {"memory_gb_s", "memory_gb_s 0", "mine.txt", "above 0"},
         {"source", "source a\nsource b", "mine.txt:16", "second"},
         {"source", "source a\nprice_hour 3", "x1", "price_date"},
-        {"gpu", "# nothing", "mine.txt:2", "gpu"},
+        {"gpu", "# nothing", "mine.txt:2", "title"},
     };
     char text[4096];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
