@@ -31,12 +31,18 @@ static int is_used(const struct plan_model *m, const struct op_desc *d)
     return d->op != OP_EMBED; /* tables stay dense in a plan */
 }
 
-static qrt_status collect(const struct plan_model *m, const struct plan_scheme *s,
-                          const struct arch *arch, int m_hi, struct request_set *set)
+/* As `qgen build --act` takes it; NULL: the GPU's own. */
+static const char *act_option(const struct gpu *gpu, const struct plan_scheme *s)
 {
-    const char *act = s->act == ELEM_I8 ? "i8" : s->act == ELEM_E4M3 ? "e4m3" : NULL;
+    const enum elem_type act = plan_act(gpu, s);
+    return act == ELEM_F16 ? NULL : elem_name(act);
+}
+
+static qrt_status collect(const struct plan_model *m, const struct plan_scheme *s,
+                          const struct gpu *gpu, int m_hi, struct request_set *set)
+{
     size_t kept = 0;
-    TRY(request_set_add_layer(set, arch, &s->weight, act, 1, m_hi));
+    TRY(request_set_add_layer(set, arch_find(gpu->arch), &s->weight, act_option(gpu, s), 1, m_hi));
     for (size_t i = 0; i < set->count; i++)
         if (is_used(m, &set->items[i].desc)) set->items[kept++] = set->items[i];
     set->count = kept;
@@ -105,7 +111,7 @@ qrt_status coverage_count(const struct plan_model *m, const struct plan_scheme *
     struct look l = {.wanted = &set, .arch = arch_find(gpu->arch)};
     char scheme[SCHEME_NAME_BYTES];
     memset(out, 0, sizeof *out);
-    if (s->as_stored || collect(m, s, l.arch, m_hi, &set) != QRT_OK) {
+    if (s->as_stored || collect(m, s, gpu, m_hi, &set) != QRT_OK) {
         request_set_free(&set);
         return QRT_OK;
     }
@@ -113,12 +119,10 @@ qrt_status coverage_count(const struct plan_model *m, const struct plan_scheme *
     qrt_status status = l.rows ? look_up(&l) : error_set(QRT_E_MEMORY, "no memory for a plan");
     if (status == QRT_OK) sum_up(&l, m_hi, out);
     scheme_name(&s->weight, scheme);
+    const char *act = act_option(gpu, s);
     if (out->stored < out->wanted)
-        snprintf(out->command, sizeof out->command, "qgen build --arch %s --scheme %s%s", gpu->arch,
-                 scheme,
-                 s->act == ELEM_I8     ? " --act i8"
-                 : s->act == ELEM_E4M3 ? " --act e4m3"
-                                       : "");
+        snprintf(out->command, sizeof out->command, "qgen build --arch %s --scheme %s%s%s",
+                 gpu->arch, scheme, act ? " --act " : "", act ? act : "");
     for (size_t i = 0; l.rows && i < set.count; i++) free(l.rows[i].ranges);
     free(l.rows);
     request_set_free(&set);

@@ -65,11 +65,20 @@ qrt_status plan_scheme_parse(const char *name, const struct plan_model *m, struc
     return count_bits(out, m->hidden);
 }
 
+static double rate_of(const struct gpu *g, enum elem_type act)
+{
+    if (act == ELEM_I8) return g->i8_ops_s;
+    return act == ELEM_E4M3 ? g->f8_ops_s : g->f16_ops_s;
+}
+
+enum elem_type plan_act(const struct gpu *g, const struct plan_scheme *s)
+{
+    return rate_of(g, s->act) > 0 ? s->act : ELEM_F16;
+}
+
 double plan_peak(const struct gpu *g, const struct plan_scheme *s)
 {
-    if (s->act == ELEM_I8 && g->i8_ops_s > 0) return g->i8_ops_s;
-    if (s->act == ELEM_E4M3 && g->f8_ops_s > 0) return g->f8_ops_s;
-    return g->f16_ops_s;
+    return rate_of(g, plan_act(g, s));
 }
 
 /* ---- memory ---- */

@@ -81,7 +81,10 @@ int plan_batch_for(const struct plan_case *c, double tokens_s);
 /* Tokens of context, over all sequences, that the memory left beside the weights holds. */
 double plan_context_room(const struct plan_case *c);
 
-double plan_peak(const struct gpu *g, const struct plan_scheme *s); /* ops/s it multiplies with */
+/* What a scheme's products are made of on a GPU: f16 where it has no unit for 8-bit floats or
+ * integers; and the ops/s of that. */
+enum elem_type plan_act(const struct gpu *g, const struct plan_scheme *s);
+double plan_peak(const struct gpu *g, const struct plan_scheme *s);
 const char *plan_bound_name(enum plan_bound b);
 
 /* What others measured of the quality of a scheme's kind, or where to measure it. */

@@ -187,7 +187,7 @@ qrt_status records_add_file(struct records *r, const char *path)
 {
     void *text;
     size_t bytes;
-    struct record_file *f;
+    struct record_file *f = NULL;
     TRY(file_read(path, MOST_BYTES, &text, &bytes));
     qrt_status status = add_file(r, path, &f);
     if (status == QRT_OK) {
