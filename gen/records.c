@@ -70,7 +70,7 @@ static void read_trial(const json_t *o, struct record *r)
     read_text(o, "outcome", r->outcome, sizeof r->outcome);
     read_text(o, "text", r->text, sizeof r->text);
     read_sizes(o, r);
-    r->place = read_int(o, "place");
+    r->place = json_is_integer(json_object_get(o, "place")) ? read_int(o, "place") : -1;
     r->repeats = read_int(o, "repeats");
     r->median_s = read_number(o, "median_s");
     r->low_s = read_number(o, "low_s");
@@ -83,6 +83,7 @@ static void read_trial(const json_t *o, struct record *r)
 static void read_bench(const json_t *o, const json_t *device, struct record *r)
 {
     r->kind = RECORD_BENCH;
+    r->place = -1;
     read_text(device, "name", r->device, sizeof r->device);
     read_text(device, "arch", r->arch, sizeof r->arch);
     read_text(o, "what", r->what, sizeof r->what);

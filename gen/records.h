@@ -30,7 +30,8 @@ struct record {
     char template_[RECORD_NAME_BYTES], tune[RECORD_NAME_BYTES], key[RECORD_NAME_BYTES];
     char outcome[RECORD_NAME_BYTES]; /* trial: "measured", "wrong", .. */
     char text[RECORD_TEXT_BYTES];
-    int N, K, M, place, repeats;
+    int N, K, M, repeats;
+    int place;                      /* in the model's ranking, from 0; -1: not ranked */
     double median_s, low_s, high_s; /* 0: not measured */
     double default_median_s;        /* trial: of the kernel it was measured beside; 0: alone */
     double bytes, ops;              /* that the work has to move and do; 0: not known */

@@ -182,20 +182,24 @@ static double rms_of(const struct trial_buffer *b)
     return count > 0 ? sqrt(squares / (double)count) : 0;
 }
 
-/* Equal, both NaN, or near enough; below 1e-30 a bounded result is as good as zero. */
+/* Below it a bounded result is as good as zero. */
+#define NOTHING 1e-30
+
+/* Equal, both NaN, or near enough. */
 static int agrees(double got, double ref, struct check_bound bound, double rms)
 {
     if (got == ref || (isnan(got) && isnan(ref))) return 1;
     const double error = fabs(got - ref);
     return error <= bound.relative * fabs(ref) + bound.of_rms * rms ||
-           (bound.of_rms > 0 && error < 1e-30);
+           (bound.of_rms > 0 && error < NOTHING);
 }
 
 /* The error as a share of the bound; 0 where there is none to share. */
 static double share_of_bound(double got, double ref, struct check_bound bound, double rms)
 {
-    const double share = fabs(got - ref) / (bound.relative * fabs(ref) + bound.of_rms * rms);
-    return isfinite(share) ? share : 0;
+    const double error = fabs(got - ref);
+    const double share = error / (bound.relative * fabs(ref) + bound.of_rms * rms);
+    return isfinite(share) && error >= NOTHING ? share : 0;
 }
 
 static int values_differ(struct trial *t, const struct trial_buffer *b, char text[CHECK_TEXT_BYTES])
