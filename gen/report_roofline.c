@@ -46,8 +46,10 @@ static int frame(const struct report_device *d, const struct report_roofs *roofs
     for (size_t i = 0; i < d->count; i++) {
         const struct record *r = &d->all->items[d->records[i]];
         if (!is_drawn(r)) continue;
-        widen(&x, r->ops / r->bytes);
-        widen(&y, r->ops / r->median_s);
+        widen(&x, r->ops / r->bytes * 0.9);
+        widen(&x, r->ops / r->bytes * 1.1);
+        widen(&y, r->ops / r->median_s * 0.9);
+        widen(&y, r->ops / r->median_s * 1.1);
     }
     if (x.hi == 0) return 0;
     for (int i = 0; i < roofs->count; i++) {
