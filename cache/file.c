@@ -74,6 +74,23 @@ int file_write_all(int fd, const void *bytes, size_t count)
     return 0;
 }
 
+/* The folder of a path, so that a new name in it outlives a loss of power.  What cannot be synced
+ * (EINVAL, a folder that may not be read) is left to the system. */
+static int sync_folder_of(const char *path)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1,
+             slash ? path : ".");
+    const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    const int bad = fsync(fd) != 0 && errno != EINVAL;
+    const int reason = errno;
+    close(fd);
+    errno = reason;
+    return bad ? -1 : 0;
+}
+
 qrt_status file_write(const char *path, const void *bytes, size_t count)
 {
     char temporary[PATH_MAX];
@@ -88,9 +105,12 @@ qrt_status file_write(const char *path, const void *bytes, size_t count)
     int reason = errno;
     if (close(fd) != 0 && !bad) bad = 1, reason = errno;
     if (!bad && rename(temporary, path) != 0) bad = 1, reason = errno;
-    if (!bad) return QRT_OK;
-    unlink(temporary);
-    errno = reason;
+    if (bad) {
+        unlink(temporary);
+        errno = reason;
+    } else if (sync_folder_of(path) == 0) {
+        return QRT_OK;
+    }
     return io_error(path, "cannot be written");
 }
 

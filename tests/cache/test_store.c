@@ -8,6 +8,8 @@
  * - a full disk is an error of put that leaves the older entry as it was
  * - a folder that others may write to, a link instead of a folder, shard or entry: refused or a miss
  * - each visits sound entries in order of their keys and stops when told
+ * - trim deletes the oldest entries until the rest fits, and temporary files of more than a day; other
+ *   names stay
  */
 #include "store.h"
 
@@ -20,8 +22,10 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "entries.h"
 #include "file.h"
 #include "helpers.h"
 #include "key.h"
@@ -45,35 +49,18 @@ static int remove_folder(void **state)
     return system(command);
 }
 
-/* An entry of about `bytes` bytes whose key begins with `number`. */
 static void make_entry(int number, size_t bytes, uint8_t key[ENTRY_KEY_BYTES], void **out,
                        size_t *count)
 {
-    struct entry e;
-    memset(&e, 0, sizeof e);
-    memset(key, 0x5a, ENTRY_KEY_BYTES);
-    key[0] = (uint8_t)number;
-    memcpy(e.key, key, sizeof e.key);
-    assert_int_equal(op_desc_parse("add.f32", &e.record.desc), QRT_OK);
-    strcpy(e.record.arch, "x86-64-v3");
-    strcpy(e.record.symbol, "kernel");
-    strcpy(e.record.template_, "x86/add");
-    e.record.m_lo = 1;
-    e.record.m_hi = 8;
-    e.record.split = 1;
-    char *image = malloc(bytes);
-    memset(image, number, bytes);
-    e.part[ENTRY_IMAGE].data = image;
-    e.part[ENTRY_IMAGE].bytes = bytes;
-    assert_int_equal(entry_serialize(&e, out, count), QRT_OK);
-    free(image);
+    entries_key(number, key);
+    entries_make(number, number, bytes, out, count);
 }
 
-static void path_of(const uint8_t key[ENTRY_KEY_BYTES], char out[256])
+static void path_of(const uint8_t key[ENTRY_KEY_BYTES], char out[ENTRIES_PATH])
 {
     char hex[KEY_HEX_BYTES];
     key_hex(key, hex);
-    snprintf(out, 256, "%s/%.2s/%s.qk1", folder, hex, hex);
+    snprintf(out, ENTRIES_PATH, "%s/%.2s/%s.qk1", folder, hex, hex);
 }
 
 static int is_found(const uint8_t key[ENTRY_KEY_BYTES])
@@ -103,7 +90,7 @@ static void put_is_got(void **state)
     void *bytes, *again;
     size_t count, again_count;
     int found;
-    char path[256], shard[80];
+    char path[ENTRIES_PATH], shard[80];
     make_entry(1, 1000, key, &bytes, &count);
     assert_int_equal(is_found(key), 0);
     assert_int_equal(store_put(store, key, bytes, count), QRT_OK);
@@ -143,7 +130,7 @@ static void default_folders_are_made_private(void **state)
 
 static void put_raw(const uint8_t key[ENTRY_KEY_BYTES], const void *bytes, size_t count)
 {
-    char path[256];
+    char path[ENTRIES_PATH];
     path_of(key, path);
     const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     assert_true(fd >= 0);
@@ -190,7 +177,7 @@ static void links_and_strangers_are_refused(void **state)
     uint8_t key[ENTRY_KEY_BYTES];
     void *bytes;
     size_t count;
-    char path[256], elsewhere[300], shard[80], link_path[96];
+    char path[ENTRIES_PATH], elsewhere[ENTRIES_PATH + 16], shard[80], link_path[96];
     struct store *none = NULL;
     make_entry(3, 100, key, &bytes, &count);
     assert_int_equal(store_put(store, key, bytes, count), QRT_OK);
@@ -353,9 +340,78 @@ static void each_goes_in_order(void **state)
     assert_int_equal(some[1], 3);
 }
 
+static void age(const char *path, time_t seconds)
+{
+    const struct timespec times[2] = {{.tv_sec = time(NULL) - seconds},
+                                      {.tv_sec = time(NULL) - seconds}};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+/* Names beside an entry's: how old, and whether it goes. */
+static const struct {
+    const char *end;
+    time_t seconds;
+    int goes;
+} beside[] = {
+    {".qk1.123.0.000000001", 25 * 3600, 1}, /* of a writer that died */
+    {".qk1.123.0.000000002", 23 * 3600, 0}, /* of one that may be writing */
+    {".qk1", 25 * 3600, 0},                 /* no temporary name: somebody's */
+};
+
+static void path_beside(int number, size_t i, char path[ENTRIES_PATH])
+{
+    char entry[ENTRIES_PATH];
+    entries_path(folder, number, entry);
+    const char *name = strrchr(entry, '/');
+    snprintf(path, ENTRIES_PATH, "%.*s/.%.64s%s", (int)(name - entry), entry, name + 1,
+             beside[i].end);
+}
+
+static void trim_takes_the_oldest(void **state)
+{
+    (void)state;
+    enum { FIRST = 100, COUNT = 6, KEEP = 4 };
+    struct store_trimmed t;
+    uint8_t key[ENTRY_KEY_BYTES];
+    char path[ENTRIES_PATH];
+    void *bytes;
+    size_t count = 0;
+    for (int i = 0; i < COUNT; i++) {
+        make_entry(FIRST + i, 1000, key, &bytes, &count);
+        assert_int_equal(store_put(store, key, bytes, count), QRT_OK);
+        free(bytes);
+        path_of(key, path);
+        age(path, 1000 + 10 * (i * 5 % COUNT)); /* in another order than the keys' */
+    }
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
+        path_beside(FIRST, i, path);
+        assert_int_equal(file_write(path, "x", 1), QRT_OK);
+        age(path, beside[i].seconds);
+    }
+    assert_int_equal(store_trim(store, KEEP * count + count / 2, &t), QRT_OK);
+    assert_int_equal(t.kept, KEEP);
+    assert_int_equal(t.kept_bytes, KEEP * count);
+    assert_int_equal(t.removed, COUNT - KEEP);
+    assert_int_equal(t.stale, 1);
+    for (int i = 0; i < COUNT; i++) {
+        entries_key(FIRST + i, key);
+        assert_int_equal(is_found(key), i * 5 % COUNT < KEEP);
+    }
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
+        path_beside(FIRST, i, path);
+        assert_int_equal(access(path, F_OK), beside[i].goes ? -1 : 0);
+        unlink(path);
+    }
+    assert_int_equal(store_trim(store, 0, &t), QRT_OK);
+    assert_int_equal(t.kept + t.kept_bytes + t.stale, 0);
+    assert_int_equal(store_trim(store, 0, &t), QRT_OK);
+    assert_int_equal(t.removed, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(trim_takes_the_oldest),
         cmocka_unit_test(put_is_got),
         cmocka_unit_test(default_folders_are_made_private),
         cmocka_unit_test(damage_is_a_miss),
