@@ -76,6 +76,8 @@ static void read_trial(const json_t *o, struct record *r)
     r->low_s = read_number(o, "low_s");
     r->high_s = read_number(o, "high_s");
     r->default_median_s = read_number(o, "default_median_s");
+    r->ratio = read_number(o, "ratio");
+    r->ratio_error = read_number(o, "ratio_error");
     if (strcmp(r->outcome, "measured") != 0) r->median_s = 0;
     count_work(r);
 }

@@ -34,6 +34,7 @@ struct record {
     int place;                      /* in the model's ranking, from 0; -1: not ranked */
     double median_s, low_s, high_s; /* 0: not measured */
     double default_median_s;        /* trial: of the kernel it was measured beside; 0: alone */
+    double ratio, ratio_error;      /* trial: own time over the default's, of pairs; 0: not said */
     double bytes, ops;              /* that the work has to move and do; 0: not known */
     size_t file;                    /* index in records.files */
 };

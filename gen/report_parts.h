@@ -16,8 +16,8 @@ struct report_device {
 struct report_point {
     size_t first, count; /* in report_points.order */
     size_t best;         /* index of a record; SIZE_MAX: none was measured */
-    double default_s;    /* of the kernel that trials were measured beside; 0: none was */
-    double first_s;      /* of the first of the model's ranking; 0: not measured */
+    double best_ratio;   /* of it, over the default's time; 0: there is no default */
+    double first_ratio;  /* of the first of the model's ranking; 0: not measured */
 };
 
 /* Points sorted by request, N, K, M; order: indices of records, a point's together, in files' order. */
@@ -42,6 +42,10 @@ struct report_roofs {
     char source[RECORD_TEXT_BYTES]; /* "" when there are none */
 };
 void report_roofs_find(const struct report_device *d, struct report_roofs *out);
+
+/* Time of a measured trial over the default's: as pairs of both said, so that a machine that slows down
+ * meanwhile does not matter; alone, it is the default.  0: not a trial, or without a time. */
+double report_ratio(const struct record *r);
 
 /* Share of the ceiling that a record reaches; 0: not known. */
 double report_share(const struct record *r, const struct report_roofs *roofs);

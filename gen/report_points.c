@@ -28,17 +28,31 @@ static int same_point(const struct record *r, const struct record *s)
     return strcmp(r->request, s->request) == 0 && r->N == s->N && r->K == s->K && r->M == s->M;
 }
 
-/* The fastest of a point, its default and the ranking's first. */
+double report_ratio(const struct record *r)
+{
+    if (r->kind != RECORD_TRIAL || r->median_s <= 0) return 0;
+    if (r->default_median_s <= 0) return 1;
+    return r->ratio > 0 ? r->ratio : r->median_s / r->default_median_s;
+}
+
+/* Trials are compared by their ratios, rows of a bench by their times. */
+static int is_faster(const struct record *r, const struct record *than)
+{
+    const double own = report_ratio(r), its = report_ratio(than);
+    return own > 0 && its > 0 && own != its ? own < its : r->median_s < than->median_s;
+}
+
+/* The fastest of a point, and the ranking's first. */
 static void sum_up(const struct records *all, const size_t *order, struct report_point *p)
 {
     p->best = SIZE_MAX;
     for (size_t i = p->first; i < p->first + p->count; i++) {
         const struct record *r = &all->items[order[i]];
         if (r->median_s <= 0) continue;
-        if (p->best == SIZE_MAX || r->median_s < all->items[p->best].median_s) p->best = order[i];
-        if (r->default_median_s > 0 && p->default_s == 0) p->default_s = r->default_median_s;
-        if (r->kind == RECORD_TRIAL && r->place == 0) p->first_s = r->median_s;
+        if (p->best == SIZE_MAX || is_faster(r, &all->items[p->best])) p->best = order[i];
+        if (r->place == 0) p->first_ratio = report_ratio(r);
     }
+    if (p->best != SIZE_MAX) p->best_ratio = report_ratio(&all->items[p->best]);
 }
 
 qrt_status report_points_make(const struct report_device *d, struct report_points *out)

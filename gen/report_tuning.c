@@ -28,13 +28,6 @@ struct history {
     struct chart chart;
 };
 
-/* Over the kernel that was measured beside it; alone, over the point's default. */
-static double ratio_of(const struct history *t, const struct record *r)
-{
-    const double beside = r->default_median_s > 0 ? r->default_median_s : t->point->default_s;
-    return beside > 0 ? r->median_s / beside : 0;
-}
-
 static const struct record *trial(const struct history *t, size_t i)
 {
     return &t->d->all->items[t->p->order[t->point->first + i]];
@@ -44,7 +37,7 @@ static void history_frame(struct history *t)
 {
     double lo = 0.8, hi = 1.25;
     for (size_t i = 0; i < t->point->count; i++) {
-        const double ratio = ratio_of(t, trial(t, i));
+        const double ratio = report_ratio(trial(t, i));
         if (ratio <= 0) continue;
         lo = fmin(lo, ratio);
         hi = fmax(hi, fmin(ratio, 3));
@@ -65,7 +58,7 @@ static void best_so_far(struct html *h, const struct history *t)
     double best = 1;
     html_markup(h, "<path class=\"best\" d=\"M%.1f %.1f", c->x.from, chart_at(&c->y, 1));
     for (size_t i = 0; i < t->point->count; i++) {
-        const double ratio = ratio_of(t, trial(t, i));
+        const double ratio = report_ratio(trial(t, i));
         if (ratio <= 0 || ratio >= best) continue;
         best = ratio;
         html_markup(h, "H%.1fV%.1f", chart_at(&c->x, (double)i + 1), chart_at(&c->y, best));
@@ -78,7 +71,7 @@ static void trial_dots(struct html *h, const struct history *t)
     const struct chart *c = &t->chart;
     for (size_t i = 0; i < t->point->count; i++) {
         const struct record *r = trial(t, i);
-        const double ratio = ratio_of(t, r), x = chart_at(&c->x, (double)i + 1);
+        const double ratio = report_ratio(r), x = chart_at(&c->x, (double)i + 1);
         if (ratio > 0)
             html_markup(h, "<circle class=\"trial\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"><title>", x,
                         chart_at(&c->y, ratio));
@@ -116,7 +109,7 @@ static void draw_history(struct html *h, struct history *t)
 
 static int has_history(const struct report_point *p)
 {
-    return p->count >= TRIALS_LEAST && p->best != SIZE_MAX && p->default_s > 0;
+    return p->count >= TRIALS_LEAST && p->best_ratio > 0;
 }
 
 void report_tuning(struct html *h, const struct report_device *d, const struct report_points *p)
@@ -161,22 +154,21 @@ struct sums {
     size_t gain_count, loss_count, within; /* within 3 % of the fastest */
 };
 
-static void add_point(struct sums *s, const struct report_device *d, const struct report_point *p)
+static void add_point(struct sums *s, const struct report_point *p)
 {
-    if (p->best == SIZE_MAX || p->default_s <= 0) return;
-    const double best = d->all->items[p->best].median_s;
-    s->gains[s->gain_count++] = p->default_s / best;
-    if (p->first_s <= 0) return;
-    s->losses[s->loss_count++] = p->first_s / best - 1;
-    s->within += p->first_s <= 1.03 * best;
+    if (p->best_ratio <= 0) return;
+    s->gains[s->gain_count++] = 1 / p->best_ratio;
+    if (p->first_ratio <= 0) return;
+    s->losses[s->loss_count++] = p->first_ratio / p->best_ratio - 1;
+    s->within += p->first_ratio <= 1.03 * p->best_ratio;
 }
 
 /* How much tuning gave, and how good the ranking was. */
-static void sum_up(struct html *h, const struct report_device *d, const struct report_points *p)
+static void sum_up(struct html *h, const struct report_points *p)
 {
     struct sums s = {.gains = calloc(p->count + 1, sizeof(double)),
                      .losses = calloc(p->count + 1, sizeof(double))};
-    for (size_t i = 0; s.gains && s.losses && i < p->count; i++) add_point(&s, d, &p->items[i]);
+    for (size_t i = 0; s.gains && s.losses && i < p->count; i++) add_point(&s, &p->items[i]);
     const double gain = s.gains ? median_of(s.gains, s.gain_count) : 0;
     const double loss = s.losses ? median_of(s.losses, s.loss_count) : 0;
     if (s.gain_count > 0)
@@ -203,6 +195,21 @@ static void cell_time(struct html *h, double seconds)
     html_markup(h, "</td>");
 }
 
+/* How many times as fast as the default, give or take; and the place in the ranking. */
+static void cell_gain(struct html *h, const struct record *r, double ratio)
+{
+    html_markup(h, "<td class=\"n\">");
+    if (ratio > 0 && r->default_median_s <= 0)
+        html_markup(h, "is the default");
+    else if (ratio > 0)
+        html_markup(h, "%.2f", 1 / ratio);
+    if (ratio > 0 && r->default_median_s > 0 && r->ratio_error > 0)
+        html_markup(h, " \xc2\xb1%.2f", r->ratio_error / (ratio * ratio));
+    html_markup(h, "</td><td class=\"n\">");
+    if (r->place >= 0) html_markup(h, "%d", r->place + 1);
+    html_markup(h, "</td>");
+}
+
 /* Trials have a default and a place in the ranking, rows of a bench have neither. */
 static void winner_row(struct html *h, const struct report_device *d, const struct report_point *p,
                        const struct report_roofs *roofs, int has_defaults)
@@ -213,17 +220,13 @@ static void winner_row(struct html *h, const struct report_device *d, const stru
     html_text(h, r->request);
     html_markup(h, "</td><td class=\"n\">%d\xc3\x97%d</td><td class=\"n\">%d</td>", r->N, r->K,
                 r->M);
-    if (has_defaults) cell_time(h, p->default_s);
+    if (has_defaults) cell_time(h, r->default_median_s > 0 ? r->default_median_s : r->median_s);
     cell_time(h, r->median_s);
     html_markup(h, "<td class=\"n\">");
     if (r->low_s > 0 && r->high_s > 0)
         html_markup(h, "\xc2\xb1%.1f %%", 50 * (r->high_s - r->low_s) / r->median_s);
     html_markup(h, "</td>");
-    if (has_defaults && p->default_s > 0)
-        html_markup(h, "<td class=\"n\">%.2f</td><td class=\"n\">%d</td>",
-                    p->default_s / r->median_s, r->place + 1);
-    else if (has_defaults)
-        html_markup(h, "<td></td><td></td>");
+    if (has_defaults) cell_gain(h, r, p->best_ratio);
     html_markup(h, "<td class=\"n\">");
     if (share > 0) html_markup(h, "%.0f %%", 100 * share);
     html_markup(h, "</td><td>");
@@ -235,9 +238,9 @@ void report_winners(struct html *h, const struct report_device *d, const struct 
                     const struct report_roofs *roofs)
 {
     int has_defaults = 0;
-    for (size_t i = 0; i < p->count; i++) has_defaults |= p->items[i].default_s > 0;
+    for (size_t i = 0; i < p->count; i++) has_defaults |= p->items[i].best_ratio > 0;
     html_markup(h, "<h3>Fastest kernels</h3>");
-    sum_up(h, d, p);
+    sum_up(h, p);
     html_markup(
         h,
         "<div class=\"scroll\"><table><thead><tr><th>request</th><th class=\"n\">N\xc3\x97K</th>"

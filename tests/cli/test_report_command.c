@@ -7,6 +7,8 @@
  * - every measured kernel is a dot of the roofline; one at the memory ceiling lies on its line, one at
  *   half of it below by the same share of a decade wherever it is
  * - winners: the fastest of each point beside the default, how many times as fast, its share of the ceiling
+ * - trials are compared by their ratio to the default, not by their times: a machine that slows down
+ *   meanwhile changes no winner; the default measured alone says that it is the default
  * - trials that failed have no time and are listed with what was seen
  * - the history's line ends at the best ratio to the default
  * - kernels of a check are sorted by their largest error, wrong ones first
@@ -229,6 +231,36 @@ static void winners_beside_defaults(void **state)
     has(html, "<td class=\"n\">86 %</td>");
 }
 
+static void ratios_decide(void **state)
+{
+    (void)state;
+#define LINE(tune, rest)                                                                 \
+    "{\"schema\":\"qgen.trial/"                                                          \
+    "1\",\"device\":\"d\",\"arch\":\"x86-64-v4\",\"request\":\"linear.w4g128.f32.f32\"," \
+    "\"n\":64,\"k\":64,\"m\":1,\"template\":\"t\",\"tune\":\"" tune                      \
+    "\",\"outcome\":\"measured\"," rest "}\n"
+    static const char alone[] =
+        LINE("a=1", "\"median_s\":20e-6,\"default_median_s\":0,\"ratio\":1,\"place\":0");
+    static const char beside[] =
+        LINE("a=2", "\"median_s\":25e-6,\"default_median_s\":50e-6,\"ratio\":0.5,"
+                    "\"ratio_error\":0.01,\"place\":1");
+    static const char slower[] =
+        LINE("a=3", "\"median_s\":10e-6,\"default_median_s\":9e-6,\"ratio\":1.1,"
+                    "\"place\":2");
+#undef LINE
+    char text[2000];
+    snprintf(text, sizeof text, "%s%s%s", alone, slower, beside);
+    write_file("ratios.jsonl", text);
+    const char *html = report("ratios.jsonl");
+    has(html, "50.0 \xc2\xb5s");
+    has(html, "<td class=\"n\">2.00 \xc2\xb1"
+              "0.04</td><td class=\"n\">2</td>");
+    has(html, "t a=2</td>");
+    snprintf(text, sizeof text, "%s%s", alone, slower);
+    write_file("ratios.jsonl", text);
+    has(report("ratios.jsonl"), "is the default");
+}
+
 static void failures_are_listed(void **state)
 {
     (void)state;
@@ -420,6 +452,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(winners_beside_defaults),
         cmocka_unit_test(failures_are_listed),
+        cmocka_unit_test(ratios_decide),
         cmocka_unit_test(dots_and_lines),
         cmocka_unit_test(history_ends_at_the_best),
         cmocka_unit_test(text_stays_text),
