@@ -8,6 +8,7 @@
 #include "error.h"
 #include "request_set.h"
 #include "store.h"
+#include "tuned.h"
 
 /* Rows of a request that stored kernels are made for, as a list of ranges. */
 struct rows {
@@ -38,16 +39,18 @@ static const char *act_option(const struct gpu *gpu, const struct plan_scheme *s
     return act == ELEM_F16 ? NULL : elem_name(act);
 }
 
-static qrt_status collect(const struct plan_model *m, const struct plan_scheme *s,
-                          const struct gpu *gpu, int m_hi, struct request_set *set)
+static qrt_status collect(const struct coverage_query *q, struct request_set *set)
 {
     size_t kept = 0;
-    TRY(request_set_add_layer(set, arch_find(gpu->arch), &s->weight, act_option(gpu, s), 1, m_hi));
+    TRY(request_set_add_layer(set, arch_find(q->gpu->arch), &q->scheme->weight,
+                              act_option(q->gpu, q->scheme), 1, q->rows));
     for (size_t i = 0; i < set->count; i++)
-        if (is_used(m, &set->items[i].desc)) set->items[kept++] = set->items[i];
+        if (is_used(q->model, &set->items[i].desc)) set->items[kept++] = set->items[i];
     set->count = kept;
     return QRT_OK;
 }
+
+/* ---- kernels ---- */
 
 static int note(void *user, const struct entry *e)
 {
@@ -93,38 +96,141 @@ static qrt_status look_up(struct look *l)
     return status;
 }
 
-static void sum_up(const struct look *l, int m_hi, struct coverage *out)
+static void count_stored(const struct look *l, int rows, struct coverage *out)
 {
     for (size_t i = 0; i < l->wanted->count; i++) {
         out->wanted++;
-        if (holds_all(&l->rows[i], 1, m_hi))
+        if (holds_all(&l->rows[i], 1, rows))
             out->stored++;
         else if (out->missing_count < COVERAGE_MISSING_MOST)
             op_desc_name(&l->wanted->items[i].desc, out->missing[out->missing_count++]);
     }
 }
 
-qrt_status coverage_count(const struct plan_model *m, const struct plan_scheme *s,
-                          const struct gpu *gpu, int m_hi, struct coverage *out)
+static qrt_status count_kernels(const struct coverage_query *q, const struct request_set *set,
+                                struct coverage *out)
+{
+    struct look l = {.wanted = set, .arch = arch_find(q->gpu->arch)};
+    l.rows = calloc(set->count + 1, sizeof *l.rows);
+    const qrt_status status =
+        l.rows ? look_up(&l) : error_set(QRT_E_MEMORY, "no memory for a plan");
+    if (status == QRT_OK) count_stored(&l, q->rows, out);
+    for (size_t i = 0; l.rows && i < set->count; i++) free(l.rows[i].ranges);
+    free(l.rows);
+    return status;
+}
+
+/* ---- winners ---- */
+
+struct shape_list {
+    int items[5][2], count; /* N, K */
+};
+
+static void add_shape(struct shape_list *s, int N, int K)
+{
+    for (int i = 0; i < s->count; i++)
+        if (s->items[i][0] == N && s->items[i][1] == K) return;
+    s->items[s->count][0] = N;
+    s->items[s->count++][1] = K;
+}
+
+static struct shape_list shapes_of(const struct plan_model *m)
+{
+    struct shape_list s = {.count = 0};
+    add_shape(&s, m->heads * m->head, m->hidden);    /* q */
+    add_shape(&s, m->kv_heads * m->head, m->hidden); /* k, v */
+    add_shape(&s, m->hidden, m->heads * m->head);    /* o */
+    add_shape(&s, m->ffn, m->hidden);                /* gate, up */
+    add_shape(&s, m->hidden, m->ffn);                /* down */
+    return s;
+}
+
+/* Whether a winner is about the point and the GPU; its device by any of the GPU's names. */
+static int is_about(const struct coverage_query *q, const struct winner *w,
+                    const struct op_desc *desc, const int shape[2], int M)
+{
+    const struct arch *built = arch_find(w->arch);
+    if (!built || !arch_runs_on(built, arch_find(q->gpu->arch))) return 0;
+    if (w->device[0] && gpus_find(q->table, w->device) != q->gpu) return 0;
+    if (w->N != 0 && (w->N != shape[0] || w->K != shape[1])) return 0;
+    return op_desc_equal(&w->desc, desc) && w->m_lo <= M && w->m_hi >= M;
+}
+
+static void count_point(const struct coverage_query *q, const struct winners *w,
+                        const struct op_desc *desc, const int shape[2], int M, struct coverage *out)
+{
+    int chosen = 0;
+    out->points++;
+    for (size_t i = 0; i < w->count; i++) {
+        if (!is_about(q, &w->items[i], desc, shape, M)) continue;
+        if (w->items[i].how == WINNER_MEASURED && w->items[i].device[0]) {
+            out->measured++;
+            return;
+        }
+        chosen = 1;
+    }
+    out->chosen += chosen;
+}
+
+/* The linear whose output is of the type that it takes in: those of a layer. */
+static const struct op_desc *linear_of(const struct request_set *set)
+{
+    for (size_t i = 0; i < set->count; i++)
+        if (set->items[i].desc.op == OP_LINEAR) return &set->items[i].desc;
+    return NULL;
+}
+
+static qrt_status count_winners(const struct coverage_query *q, const struct request_set *set,
+                                struct coverage *out)
+{
+    const struct shape_list shapes = shapes_of(q->model);
+    const struct op_desc *desc = linear_of(set);
+    struct winners w = {0};
+    struct store *store;
+    char ignored[256];
+    if (!desc) return QRT_OK;
+    TRY(store_open(NULL, &store));
+    const qrt_status status = tuned_load(store_folder(store), &w, ignored);
+    for (int s = 0; s < shapes.count && status == QRT_OK; s++)
+        for (int b = 0; b < q->batch_count; b++)
+            count_point(q, &w, desc, shapes.items[s], q->batches[b], out);
+    winners_free(&w);
+    store_close(store);
+    return status;
+}
+
+/* ---- commands ---- */
+
+static void say_commands(const struct coverage_query *q, struct coverage *out)
+{
+    const struct shape_list shapes = shapes_of(q->model);
+    const char *act = act_option(q->gpu, q->scheme);
+    char scheme[SCHEME_NAME_BYTES], what[96], sizes[160] = "", rows[64] = "";
+    scheme_name(&q->scheme->weight, scheme);
+    snprintf(what, sizeof what, "--scheme %s%s%s", scheme, act ? " --act " : "", act ? act : "");
+    for (int i = 0, used = 0; i < shapes.count; i++)
+        used += snprintf(sizes + used, sizeof sizes - (size_t)used, "%s%dx%d", i ? "," : "",
+                         shapes.items[i][0], shapes.items[i][1]);
+    for (int i = 0, used = 0; i < q->batch_count && used < (int)sizeof rows - 8; i++)
+        used +=
+            snprintf(rows + used, sizeof rows - (size_t)used, "%s%d", i ? "," : "", q->batches[i]);
+    if (out->stored < out->wanted)
+        snprintf(out->build, sizeof out->build, "qgen build --arch %s %s", q->gpu->arch, what);
+    if (out->measured < out->points)
+        snprintf(out->tune, sizeof out->tune, "qgen tune --device cuda:0 %s --shape %s --m %s",
+                 what, sizes, rows);
+}
+
+qrt_status coverage_count(const struct coverage_query *q, struct coverage *out)
 {
     struct request_set set = {0};
-    struct look l = {.wanted = &set, .arch = arch_find(gpu->arch)};
-    char scheme[SCHEME_NAME_BYTES];
     memset(out, 0, sizeof *out);
-    if (s->as_stored || collect(m, s, gpu, m_hi, &set) != QRT_OK) {
-        request_set_free(&set);
-        return QRT_OK;
+    qrt_status status = QRT_OK;
+    if (!q->scheme->as_stored && collect(q, &set) == QRT_OK) {
+        status = count_kernels(q, &set, out);
+        if (status == QRT_OK) status = count_winners(q, &set, out);
+        say_commands(q, out);
     }
-    l.rows = calloc(set.count + 1, sizeof *l.rows);
-    qrt_status status = l.rows ? look_up(&l) : error_set(QRT_E_MEMORY, "no memory for a plan");
-    if (status == QRT_OK) sum_up(&l, m_hi, out);
-    scheme_name(&s->weight, scheme);
-    const char *act = act_option(gpu, s);
-    if (out->stored < out->wanted)
-        snprintf(out->command, sizeof out->command, "qgen build --arch %s --scheme %s%s%s",
-                 gpu->arch, scheme, act ? " --act " : "", act ? act : "");
-    for (size_t i = 0; l.rows && i < set.count; i++) free(l.rows[i].ranges);
-    free(l.rows);
     request_set_free(&set);
     return status;
 }

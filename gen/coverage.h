@@ -4,21 +4,30 @@
 
 #include "planner.h"
 
-enum { COVERAGE_COMMAND_BYTES = 160, COVERAGE_MISSING_MOST = 64 };
+enum { COVERAGE_COMMAND_BYTES = 320, COVERAGE_MISSING_MOST = 64 };
+
+/* A model with a scheme on a GPU of the table, at these batches and for prompts of so many rows. */
+struct coverage_query {
+    const struct plan_model *model;
+    const struct plan_scheme *scheme;
+    const struct gpus *table;
+    const struct gpu *gpu;
+    const int *batches;
+    int batch_count, rows;
+};
 
 struct coverage {
     int wanted,
-        stored;   /* requests of a layer, those with a kernel in the store for all their rows */
-    int winners;  /* linears whose kernel was chosen for rows, by model or measurement */
-    int measured; /* .. by a measurement on this GPU */
-    char missing[COVERAGE_MISSING_MOST][OP_NAME_BYTES]; /* the first of them */
+        stored; /* requests of a layer; those with a kernel in the store for all their rows */
+    char missing[COVERAGE_MISSING_MOST][OP_NAME_BYTES]; /* the first that have none */
     int missing_count;
-    char command[COVERAGE_COMMAND_BYTES]; /* "": nothing is missing */
+    char build[COVERAGE_COMMAND_BYTES]; /* makes them; "": nothing is missing */
+    int points;                         /* shapes of the layers' linears, at each batch */
+    int measured, chosen;               /* .. whose winner was measured on the GPU, by the model */
+    char tune[COVERAGE_COMMAND_BYTES];  /* measures the others, on the GPU; "": all are */
 };
 
-/* Of a model with a scheme on a GPU, rows 1 to m_hi.  A scheme that is "file" or has no kernels gives
- * 0 wanted. */
-qrt_status coverage_count(const struct plan_model *m, const struct plan_scheme *s,
-                          const struct gpu *gpu, int m_hi, struct coverage *out);
+/* A scheme that is "file", or has no kernels, gives 0 wanted. */
+qrt_status coverage_count(const struct coverage_query *q, struct coverage *out);
 
 #endif

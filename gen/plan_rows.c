@@ -82,8 +82,9 @@ static json_t *kernels_json(const struct coverage *v)
     json_t *missing = json_array();
     for (int i = 0; i < v->missing_count; i++)
         json_array_append_new(missing, json_string(v->missing[i]));
-    return json_pack("{si si so ss}", "wanted", v->wanted, "stored", v->stored, "missing", missing,
-                     "command", v->command);
+    return json_pack("{si si so ss si si si ss}", "wanted", v->wanted, "stored", v->stored,
+                     "missing", missing, "build", v->build, "points", v->points, "measured",
+                     v->measured, "chosen", v->chosen, "tune", v->tune);
 }
 
 /* The smallest batch at which the ceiling of a scheme that starts lower passes this one's, keys and
@@ -129,7 +130,14 @@ static qrt_status about_of(const struct plan_request *q, int gpu, int scheme, js
     char quality[512];
     plan_compute(&c, &r);
     TRY(plan_quality(&q->model, c.scheme, quality, sizeof quality));
-    TRY(coverage_count(&q->model, c.scheme, c.gpu, most_rows(q), &v));
+    const struct coverage_query kernels = {.model = &q->model,
+                                           .scheme = c.scheme,
+                                           .table = &q->table,
+                                           .gpu = c.gpu,
+                                           .batches = q->batches,
+                                           .batch_count = q->batch_count,
+                                           .rows = most_rows(q)};
+    TRY(coverage_count(&kernels, &v));
     *out = json_pack(
         "{ss ss ss ss ss so so sf sf sf ss so so si si so ss ss}", "gpu", c.gpu->name, "title",
         c.gpu->title, "source", c.gpu->source, "scheme", c.scheme->name, "multiplies",
@@ -141,6 +149,7 @@ static qrt_status about_of(const struct plan_request *q, int gpu, int scheme, js
         c.price_hour == c.gpu->price_hour ? c.gpu->price_date : "", "price_source",
         c.price_hour == c.gpu->price_hour ? c.gpu->price_source : "as given");
     if (!*out) return error_set(QRT_E_MEMORY, "no memory for a plan");
+    json_object_set_new(*out, "batch", json_integer(c.batch));
     set_passed_by(*out, q, gpu, scheme);
     return QRT_OK;
 }

@@ -64,28 +64,31 @@ static void print_cards(const json_t *a)
                json_number_value(tensor));
 }
 
+/* The lines below a scheme's first begin under its text. */
+#define NEXT "\n          "
+
 static void print_kernels(const json_t *k)
 {
     const int wanted = (int)number_of(k, "wanted"), stored = (int)number_of(k, "stored");
-    if (wanted == 0)
+    if (wanted == 0) {
         printf("kernels not counted: `qgen build --model FILE` makes a file's own");
-    else if (stored == wanted)
-        printf("all %d kernels are in the store", wanted);
-    else
-        printf("%d of %d kernels are in the store; the rest: %s", stored, wanted,
-               text_of(k, "command"));
+        return;
+    }
+    printf("%d of %d kernels are in the store", stored, wanted);
+    if (*text_of(k, "build")) printf("; the rest: %s", text_of(k, "build"));
+    printf(NEXT "of %.0f linears (shapes at these batches) %.0f are measured on it, %.0f chosen by "
+                "the model",
+           number_of(k, "points"), number_of(k, "measured"), number_of(k, "chosen"));
+    if (*text_of(k, "tune")) printf(";" NEXT "there: %s", text_of(k, "tune"));
 }
-
-/* The lines below a scheme's first begin under its text. */
-#define NEXT "\n          "
 
 static void print_about(const json_t *a)
 {
     printf("  %-8s%.4g bits a weight, products in %s; ", text_of(a, "scheme"), number_of(a, "bits"),
            text_of(a, "multiplies"));
     print_cards(a);
-    printf(NEXT "up to %.0f rows a linear is bound by memory, above by compute",
-           number_of(a, "crossover_batch"));
+    printf(" at batch %.0f" NEXT "up to %.0f rows a linear is bound by memory, above by compute",
+           number_of(a, "batch"), number_of(a, "crossover_batch"));
     if (*text_of(a, "passed_by"))
         printf("; from batch %.0f on the ceiling of %s is higher", number_of(a, "passed_at_batch"),
                text_of(a, "passed_by"));
@@ -94,7 +97,7 @@ static void print_about(const json_t *a)
                100 * number_of(a, "efficiency"), (int)number_of(a, "efficiency_shapes"),
                (int)number_of(a, "efficiency_m"));
     else
-        printf(NEXT "no measurement: ceiling only (`qgen tune` on the GPU measures)");
+        printf(NEXT "no measurement: ceiling only");
     printf(NEXT);
     print_kernels(json_object_get(a, "kernels"));
     printf("\n");

@@ -5,6 +5,8 @@
  * - without measurements the expected rate is null and said to be a ceiling only; with a trial of a
  *   shape on that GPU it is the ceiling times that shape's efficiency; other GPUs stay without
  * - kernels are counted in the store: none at first, with the command that makes them
+ * - winners are counted for each shape of the layers' linears and batch: measured on that GPU, chosen by
+ *   the model, neither, with the command that measures; winners of other GPUs, rows and shapes do not count
  * - --price changes dollars, --utilisation divides them, --cards and --split set rates
  * - --check: exit 1 and "2.4x above the memory roofline" for 1800 tokens/s of FP8 on an H100 at batch 16;
  *   exit 0 for 420; exit 1 for what does not fit, at any rate
@@ -26,6 +28,7 @@
 #include "file.h"
 #include "helpers.h"
 #include "tiny_model.h"
+#include "winners.h"
 
 #define LLAMA "plan --model llama3-70b "
 
@@ -183,10 +186,54 @@ static void kernels_are_counted(void **state)
     const json_t *k = json_object_get(row(json, "about", 0), "kernels");
     assert_true(number(k, "wanted") >= 10 && number(k, "stored") == 0);
     assert_int_equal(json_array_size(json_object_get(k, "missing")), (size_t)number(k, "wanted"));
-    assert_string_equal(text(k, "command"),
+    assert_string_equal(text(k, "build"),
                         "qgen build --arch sm_90a --scheme e4m3gc.f32 --act e4m3");
     k = json_object_get(row(json, "about", 1), "kernels"); /* no unit for 8-bit floats */
-    assert_string_equal(text(k, "command"), "qgen build --arch sm_80 --scheme e4m3gc.f32");
+    assert_string_equal(text(k, "build"), "qgen build --arch sm_80 --scheme e4m3gc.f32");
+    json_decref(json);
+}
+
+static void add_winner(struct winners *w, const char *device, int N, int K, int m_lo, int m_hi,
+                       enum winner_how how)
+{
+    struct winner one = {.arch = "sm_90a",
+                         .N = N,
+                         .K = K,
+                         .m_lo = m_lo,
+                         .m_hi = m_hi,
+                         .template_ = "cuda/gemv",
+                         .made_lo = m_lo,
+                         .made_hi = m_hi,
+                         .tune = "stages=3",
+                         .how = how,
+                         .us = how == WINNER_MEASURED ? 10 : 0,
+                         .signature = "8f0c5f5a3c1d2e4b"};
+    strcpy(one.device, device);
+    assert_int_equal(op_desc_parse("linear.w4g128.f16.f16", &one.desc), QRT_OK);
+    if (winners_add(w, &one) != QRT_OK) fail_msg("%s", qrt_message());
+}
+
+static void winners_are_counted(void **state)
+{
+    (void)state;
+    char store[96];
+    struct winners w = {0};
+    add_winner(&w, "NVIDIA_H100_80GB_HBM3", 8192, 8192, 1, 4, WINNER_MEASURED);
+    add_winner(&w, "", 1024, 8192, 1, 64, WINNER_MODEL);
+    add_winner(&w, "NVIDIA_H200", 28672, 8192, 1, 64, WINNER_MEASURED);
+    add_winner(&w, "", 4096, 4096, 1, 64, WINNER_MODEL);
+    snprintf(store, sizeof store, "%s/store", folder);
+    assert_int_equal(winners_keep(store, &w), QRT_OK);
+    winners_free(&w);
+    json_t *json =
+        qgen_json(LLAMA "--gpu h100,a100 --schemes w4g128 --batch 1,8", 0, "qgen.plan/1");
+    const json_t *k = json_object_get(row(json, "about", 0), "kernels");
+    assert_true(number(k, "points") == 4 * 2); /* q and o; k and v; gate and up; down */
+    assert_true(number(k, "measured") == 1 && number(k, "chosen") == 2);
+    assert_string_equal(text(k, "tune"), "qgen tune --device cuda:0 --scheme w4g128 --shape "
+                                         "8192x8192,1024x8192,28672x8192,8192x28672 --m 1,8");
+    k = json_object_get(row(json, "about", 1), "kernels"); /* kernels of sm_90a run on no A100 */
+    assert_true(number(k, "measured") == 0 && number(k, "chosen") == 0);
     json_decref(json);
 }
 
@@ -332,10 +379,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_complete),   cmocka_unit_test(measurements_are_used),
-        cmocka_unit_test(kernels_are_counted), cmocka_unit_test(options_count),
-        cmocka_unit_test(claims_are_checked),  cmocka_unit_test(article_is_checked),
-        cmocka_unit_test(forms_agree),         cmocka_unit_test(files_are_planned),
-        cmocka_unit_test(wrong_usage),
+        cmocka_unit_test(kernels_are_counted), cmocka_unit_test(winners_are_counted),
+        cmocka_unit_test(options_count),       cmocka_unit_test(claims_are_checked),
+        cmocka_unit_test(article_is_checked),  cmocka_unit_test(forms_agree),
+        cmocka_unit_test(files_are_planned),   cmocka_unit_test(wrong_usage),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
