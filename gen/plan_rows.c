@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "coverage.h"
 #include "error.h"
+#include "plan_kernels.h"
 
 static json_t *number(double v) { return v > 0 ? json_real(v) : json_null(); }
 static json_t *count(int v) { return v > 0 ? json_integer(v) : json_null(); }
@@ -77,7 +77,7 @@ static json_t *row_of(const struct plan_request *q, int gpu, int scheme, int bat
 
 /* ---- about a GPU and a scheme ---- */
 
-static json_t *kernels_json(const struct coverage *v)
+static json_t *kernels_json(const struct plan_kernels *v)
 {
     json_t *missing = json_array();
     for (int i = 0; i < v->missing_count; i++)
@@ -126,18 +126,18 @@ static qrt_status about_of(const struct plan_request *q, int gpu, int scheme, js
     const struct efficiency e =
         records_efficiency(&q->measured, &q->table, c.gpu, &c.scheme->weight, c.batch);
     struct plan_result r;
-    struct coverage v;
+    struct plan_kernels v;
     char quality[512];
     plan_compute(&c, &r);
     TRY(plan_quality(&q->model, c.scheme, quality, sizeof quality));
-    const struct coverage_query kernels = {.model = &q->model,
-                                           .scheme = c.scheme,
-                                           .table = &q->table,
-                                           .gpu = c.gpu,
-                                           .batches = q->batches,
-                                           .batch_count = q->batch_count,
-                                           .rows = most_rows(q)};
-    TRY(coverage_count(&kernels, &v));
+    const struct plan_kernels_query kernels = {.model = &q->model,
+                                               .scheme = c.scheme,
+                                               .table = &q->table,
+                                               .gpu = c.gpu,
+                                               .batches = q->batches,
+                                               .batch_count = q->batch_count,
+                                               .rows = most_rows(q)};
+    TRY(plan_kernels_count(&kernels, &v));
     *out = json_pack(
         "{ss ss ss ss ss so so sf sf sf ss so so si si so ss ss}", "gpu", c.gpu->name, "title",
         c.gpu->title, "source", c.gpu->source, "scheme", c.scheme->name, "multiplies",

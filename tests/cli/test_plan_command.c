@@ -17,14 +17,12 @@
  * - exit 2 with what there is: unknown model, GPU, scheme, batch, price, format, missing options, --article
  *   with a model; exit 4: a broken table of GPUs
  */
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
+#include "command.h"
 #include "file.h"
 #include "helpers.h"
 #include "tiny_model.h"
@@ -32,57 +30,11 @@
 
 #define LLAMA "plan --model llama3-70b "
 
-static char folder[64], output[1 << 18], errors[1 << 14];
-
-static int make_folder(void **state)
+/* $QGEN_GPUS of whoever runs the tests is not theirs. */
+static int begin(void **state)
 {
-    (void)state;
-    char store[96];
-    strcpy(folder, "/tmp/qgen-plan-XXXXXX");
-    if (!mkdtemp(folder)) return -1;
     unsetenv("QGEN_GPUS");
-    snprintf(store, sizeof store, "%s/store", folder);
-    return mkdir(store, 0700) || setenv("QGEN_CACHE", store, 1);
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
-}
-
-static int qgen(const char *arguments)
-{
-    char command[1024], path[96];
-    void *text;
-    size_t count;
-    snprintf(path, sizeof path, "%s/errors", folder);
-    snprintf(command, sizeof command, "cd %s && %s/qgen %s 2>%s", folder, BINARY_DIR, arguments,
-             path);
-    FILE *f = popen(command, "r");
-    assert_non_null(f);
-    output[fread(output, 1, sizeof output - 1, f)] = 0;
-    const int code = pclose(f);
-    assert_int_equal(file_read(path, sizeof errors - 1, &text, &count), QRT_OK);
-    snprintf(errors, sizeof errors, "%s", (char *)text);
-    free(text);
-    assert_true(WIFEXITED(code));
-    return WEXITSTATUS(code);
-}
-
-static json_t *qgen_json(const char *arguments, int expected_code, const char *schema)
-{
-    char full[900];
-    json_error_t error;
-    snprintf(full, sizeof full, "%s --format json", arguments);
-    const int code = qgen(full);
-    if (code != expected_code) fail_msg("%s: exit %d, %s", arguments, code, errors);
-    json_t *json = json_loads(output, 0, &error);
-    if (!json) fail_msg("%s: %s", arguments, error.text);
-    assert_string_equal(json_string_value(json_object_get(json, "schema")), schema);
-    return json;
+    return command_begin(state) || command_shell("mkdir -p -m 700 store/tuning");
 }
 
 static const json_t *row(const json_t *json, const char *list, size_t i)
@@ -120,8 +72,9 @@ static void near(double got, double expected, double share)
 static void rows_are_complete(void **state)
 {
     (void)state;
-    json_t *json = qgen_json(LLAMA "--gpu h100,4090 --schemes w4g128,f16 --batch 1,32 --ctx 8192",
-                             0, "qgen.plan/1");
+    json_t *json =
+        command_json(0, "qgen.plan/1", "%s",
+                     LLAMA "--gpu h100,4090 --schemes w4g128,f16 --batch 1,32 --ctx 8192");
     assert_int_equal(json_array_size(json_object_get(json, "rows")), 2 * 2 * 2);
     assert_int_equal(json_array_size(json_object_get(json, "about")), 2 * 2);
     const json_t *first = row(json, "rows", 0);
@@ -146,9 +99,7 @@ static void write_trial(void)
 {
     char path[128], line[600];
     const double bytes = 8192.0 * 8192 * 4.125 / 8 + 2 * 8192 * 2;
-    snprintf(path, sizeof path, "%s/store/tuning", folder);
-    assert_int_equal(mkdir(path, 0700), 0);
-    snprintf(path, sizeof path, "%s/store/tuning/gpu.jsonl", folder);
+    snprintf(path, sizeof path, "%s/store/tuning/gpu.jsonl", command_folder);
     snprintf(
         line, sizeof line,
         "{\"schema\":\"qgen.trial/1\",\"device\":\"NVIDIA_GeForce_RTX_4090\",\"arch\":\"sm_89\","
@@ -163,14 +114,14 @@ static void measurements_are_used(void **state)
 {
     (void)state;
     const char *command = LLAMA "--gpu 4090,h100 --schemes w4g128 --cards 4";
-    json_t *json = qgen_json(command, 0, "qgen.plan/1");
+    json_t *json = command_json(0, "qgen.plan/1", "%s", command);
     assert_true(is_null(row(json, "rows", 0), "expected_tokens_s"));
     const double least = number(row(json, "rows", 0), "dollars_out");
     json_decref(json);
-    assert_int_equal(qgen(command), 0);
-    assert_non_null(strstr(output, "no measurement: ceiling only"));
+    assert_int_equal(command_run("%s", command), 0);
+    assert_non_null(strstr(command_output, "no measurement: ceiling only"));
     write_trial();
-    json = qgen_json(command, 0, "qgen.plan/1");
+    json = command_json(0, "qgen.plan/1", "%s", command);
     const json_t *first = row(json, "rows", 0);
     near(number(first, "expected_tokens_s"), number(first, "ceiling_tokens_s") / 2, 0.001);
     near(number(first, "dollars_out"), 2 * least, 0.001);
@@ -182,7 +133,7 @@ static void measurements_are_used(void **state)
 static void kernels_are_counted(void **state)
 {
     (void)state;
-    json_t *json = qgen_json(LLAMA "--gpu h100,a100 --schemes fp8", 0, "qgen.plan/1");
+    json_t *json = command_json(0, "qgen.plan/1", "%s", LLAMA "--gpu h100,a100 --schemes fp8");
     const json_t *k = json_object_get(row(json, "about", 0), "kernels");
     assert_true(number(k, "wanted") >= 10 && number(k, "stored") == 0);
     assert_int_equal(json_array_size(json_object_get(k, "missing")), (size_t)number(k, "wanted"));
@@ -222,11 +173,11 @@ static void winners_are_counted(void **state)
     add_winner(&w, "", 1024, 8192, 1, 64, WINNER_MODEL);
     add_winner(&w, "NVIDIA_H200", 28672, 8192, 1, 64, WINNER_MEASURED);
     add_winner(&w, "", 4096, 4096, 1, 64, WINNER_MODEL);
-    snprintf(store, sizeof store, "%s/store", folder);
+    snprintf(store, sizeof store, "%s/store", command_folder);
     assert_int_equal(winners_keep(store, &w), QRT_OK);
     winners_free(&w);
     json_t *json =
-        qgen_json(LLAMA "--gpu h100,a100 --schemes w4g128 --batch 1,8", 0, "qgen.plan/1");
+        command_json(0, "qgen.plan/1", "%s", LLAMA "--gpu h100,a100 --schemes w4g128 --batch 1,8");
     const json_t *k = json_object_get(row(json, "about", 0), "kernels");
     assert_true(number(k, "points") == 4 * 2); /* q and o; k and v; gate and up; down */
     assert_true(number(k, "measured") == 1 && number(k, "chosen") == 2);
@@ -241,7 +192,7 @@ static double first(const char *arguments, const char *key)
 {
     char full[400];
     snprintf(full, sizeof full, LLAMA "--schemes w4g128 --ctx 0 %s", arguments);
-    json_t *json = qgen_json(full, 0, "qgen.plan/1");
+    json_t *json = command_json(0, "qgen.plan/1", "%s", full);
     const double v = number(row(json, "rows", 0), key);
     json_decref(json);
     return v;
@@ -262,14 +213,15 @@ static void options_count(void **state)
 static void claims_are_checked(void **state)
 {
     (void)state;
-    assert_int_equal(qgen(LLAMA "--gpu h100 --schemes fp8 --check 1800 --batch 16"), 1);
-    assert_non_null(strstr(output, "2.4x above the memory roofline of 75"));
-    assert_int_equal(qgen(LLAMA "--gpu h100 --schemes fp8 --check 420 --batch 16"), 0);
-    assert_non_null(strstr(output, "% of the memory roofline"));
-    assert_int_equal(qgen(LLAMA "--gpu h100 --schemes f16 --check 1"), 1);
-    assert_non_null(strstr(output, "does not fit"));
-    json_t *json = qgen_json(LLAMA "--gpu h100 --schemes fp8 --check 1800 --batch 16,64", 1,
-                             "qgen.plan-check/1");
+    assert_int_equal(command_run("%s", LLAMA "--gpu h100 --schemes fp8 --check 1800 --batch 16"),
+                     1);
+    assert_non_null(strstr(command_output, "2.4x above the memory roofline of 75"));
+    assert_int_equal(command_run("%s", LLAMA "--gpu h100 --schemes fp8 --check 420 --batch 16"), 0);
+    assert_non_null(strstr(command_output, "% of the memory roofline"));
+    assert_int_equal(command_run("%s", LLAMA "--gpu h100 --schemes f16 --check 1"), 1);
+    assert_non_null(strstr(command_output, "does not fit"));
+    json_t *json = command_json(1, "qgen.plan-check/1", "%s",
+                                LLAMA "--gpu h100 --schemes fp8 --check 1800 --batch 16,64");
     assert_true(json_is_false(json_object_get(json, "possible")));
     assert_true(json_is_false(json_object_get(row(json, "claims", 0), "possible")));
     assert_true(json_is_true(json_object_get(row(json, "claims", 1), "possible")));
@@ -285,7 +237,7 @@ static void article_is_checked(void **state)
                                       {0.18, 48, 1.04, 27.0},
                                       {1.20, 190, 1.75, 41.0},
                                       {2.20, 420, 1.45, 47.5}};
-    json_t *json = qgen_json("plan --article", 0, "qgen.plan-article/1");
+    json_t *json = command_json(0, "qgen.plan-article/1", "%s", "plan --article");
     for (size_t i = 0; i < 5; i++) {
         const json_t *r = row(json, "rows", i);
         near(number(r, "price_hour"), rows[i][0], 1e-9);
@@ -300,9 +252,9 @@ static void article_is_checked(void **state)
     assert_non_null(strstr(text(row(json, "rows", 2), "instead"), "2 x rtx4090"));
     assert_int_equal(json_array_size(json_object_get(json, "rows")), 5);
     json_decref(json);
-    assert_int_equal(qgen("plan --article"), 0);
-    assert_non_null(strstr(output, "does not fit"));
-    assert_non_null(strstr(output, "not at batch 1"));
+    assert_int_equal(command_run("%s", "plan --article"), 0);
+    assert_non_null(strstr(command_output, "does not fit"));
+    assert_non_null(strstr(command_output, "not at batch 1"));
 }
 
 static void forms_agree(void **state)
@@ -310,16 +262,16 @@ static void forms_agree(void **state)
     (void)state;
     const char *command = LLAMA "--gpu a100 --schemes w4g128,int8 --ctx 0";
     char full[300];
-    assert_int_equal(qgen(command), 0);
-    assert_non_null(strstr(output, "a100  w4g128"));
+    assert_int_equal(command_run("%s", command), 0);
+    assert_non_null(strstr(command_output, "a100  w4g128"));
     snprintf(full, sizeof full, "%s --format md", command);
-    assert_int_equal(qgen(full), 0);
-    assert_non_null(strstr(output, "| a100 | w4g128 | 1 | 1 | one card | yes |"));
-    assert_non_null(strstr(output, "|---|---|--:|"));
+    assert_int_equal(command_run("%s", full), 0);
+    assert_non_null(strstr(command_output, "| a100 | w4g128 | 1 | 1 | one card | yes |"));
+    assert_non_null(strstr(command_output, "|---|---|--:|"));
     snprintf(full, sizeof full, "%s --format csv", command);
-    assert_int_equal(qgen(full), 0);
-    assert_int_equal(strncmp(output, "gpu,scheme,batch,cards,", 23), 0);
-    const char *line = strstr(output, "\na100,int8,1,1,one card,yes,");
+    assert_int_equal(command_run("%s", full), 0);
+    assert_int_equal(strncmp(command_output, "gpu,scheme,batch,cards,", 23), 0);
+    const char *line = strstr(command_output, "\na100,int8,1,1,one card,yes,");
     assert_non_null(line);
     double ceiling = 0;
     assert_int_equal(sscanf(line, "\na100,int8,1,1,one card,yes,%*[^,],%lf", &ceiling), 1);
@@ -336,7 +288,7 @@ static void files_are_planned(void **state)
     tiny_write(file, bytes, path);
     free(file);
     snprintf(full, sizeof full, "plan --model %s --gpu t4 --schemes file", path);
-    json_t *json = qgen_json(full, 0, "qgen.plan/1");
+    json_t *json = command_json(0, "qgen.plan/1", "%s", full);
     assert_true(number(json_object_get(json, "model"), "context") == TINY_CONTEXT);
     assert_true(number(row(json, "rows", 0), "weights_bytes") < (double)bytes);
     json_decref(json);
@@ -367,12 +319,12 @@ static void wrong_usage(void **state)
         {"targets --format md", 2, "text or json"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const int code = qgen(cases[i].arguments);
-        if (code != cases[i].code || !strstr(errors, cases[i].said) || *output)
-            fail_msg("%s: exit %d, '%s'", cases[i].arguments, code, errors);
+        const int code = command_run("%s", cases[i].arguments);
+        if (code != cases[i].code || !strstr(command_errors, cases[i].said) || *command_output)
+            fail_msg("%s: exit %d, '%s'", cases[i].arguments, code, command_errors);
     }
-    assert_true(qgen(LLAMA "--gpu h100 --schemes w99") != 0);
-    assert_int_equal(qgen(LLAMA "--gpu h100 --gpus errors"), 4);
+    assert_true(command_run("%s", LLAMA "--gpu h100 --schemes w99") != 0);
+    assert_int_equal(command_run("%s", LLAMA "--gpu h100 --gpus errors"), 4);
 }
 
 int main(void)
@@ -384,5 +336,5 @@ int main(void)
         cmocka_unit_test(article_is_checked),  cmocka_unit_test(forms_agree),
         cmocka_unit_test(files_are_planned),   cmocka_unit_test(wrong_usage),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, begin, command_end);
 }

@@ -17,46 +17,35 @@
  * - exit 4: another schema, no such file, no measurements at all, each with a way out
  * - a page of thousands of trials, of values that are zero, huge or missing, is written and well formed
  */
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
+#include "command.h"
 #include "file.h"
 #include "helpers.h"
 
 #define EVIL "<script>alert('x')</script>&\"quoted\""
 
-static char folder[64], errors[1 << 14], output[1 << 14];
 static char *page;
 
-static int make_folder(void **state)
+static int begin(void **state)
 {
-    (void)state;
-    char store[96];
-    strcpy(folder, "/tmp/qgen-report-XXXXXX");
-    if (!mkdtemp(folder)) return -1;
     unsetenv("QGEN_GPUS");
-    snprintf(store, sizeof store, "%s/store", folder);
-    return mkdir(store, 0700) || setenv("QGEN_CACHE", store, 1);
+    return command_begin(state) || command_shell("mkdir -p -m 700 store");
 }
 
-static int remove_folder(void **state)
+static int end(void **state)
 {
-    (void)state;
-    char command[128];
     free(page);
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
+    return command_end(state);
 }
 
 static void write_file(const char *name, const char *text)
 {
     char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", command_folder, name);
     assert_int_equal(file_write(path, text, strlen(text)), QRT_OK);
 }
 
@@ -65,25 +54,9 @@ static char *read_text(const char *name)
     char path[128];
     void *text;
     size_t count;
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", command_folder, name);
     assert_int_equal(file_read(path, 64 << 20, &text, &count), QRT_OK);
     return text;
-}
-
-static int qgen(const char *arguments)
-{
-    char command[1024];
-    snprintf(command, sizeof command, "cd %s && %s/qgen %s 2>errors", folder, BINARY_DIR,
-             arguments);
-    FILE *f = popen(command, "r");
-    assert_non_null(f);
-    output[fread(output, 1, sizeof output - 1, f)] = 0;
-    const int code = pclose(f);
-    char *text = read_text("errors");
-    snprintf(errors, sizeof errors, "%s", text);
-    free(text);
-    assert_true(WIFEXITED(code));
-    return WEXITSTATUS(code);
 }
 
 /* ---- the form of a page ---- */
@@ -136,10 +109,8 @@ static void assert_self_contained(const char *html)
 
 static const char *report(const char *files)
 {
-    char arguments[400];
-    snprintf(arguments, sizeof arguments, "report %s -o page.html", files);
-    const int code = qgen(arguments);
-    if (code != 0) fail_msg("%s: exit %d, %s", arguments, code, errors);
+    if (command_run("report %s -o page.html", files) != 0)
+        fail_msg("%s: %s", files, command_errors);
     free(page);
     page = read_text("page.html");
     assert_well_formed(page);
@@ -172,7 +143,7 @@ static void write_trials(const char *name, const struct trial *trials, size_t co
                          const char *tail)
 {
     char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", command_folder, name);
     FILE *f = fopen(path, "we");
     assert_non_null(f);
     for (size_t i = 0; i < count; i++)
@@ -399,7 +370,7 @@ static void files_are_told(void **state)
     has(html, "<dt>schema</dt><dd>qgen.trial/1</dd>");
     has(html, "<dt>damaged lines, passed over</dt><dd>1</dd>");
     has(html, "<dt>last written</dt>");
-    assert_null(strstr(html, folder + 5));
+    assert_null(strstr(html, command_folder + 5));
     char *before = strdup(html);
     assert_string_equal(before, report("bench.json a.jsonl"));
     free(before);
@@ -419,11 +390,11 @@ static void refusals(void **state)
     write_file("other.json", "{\"schema\":\"qgen.build/1\"}");
     write_file("broken.json", "{\"schema\":\"qgen.bench/1\",");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const int code = qgen(cases[i].arguments);
-        if (code != 4 || !strstr(errors, cases[i].said))
-            fail_msg("%s: exit %d, %s", cases[i].arguments, code, errors);
+        const int code = command_run("%s", cases[i].arguments);
+        if (code != 4 || !strstr(command_errors, cases[i].said))
+            fail_msg("%s: exit %d, %s", cases[i].arguments, code, command_errors);
     }
-    assert_int_equal(qgen("report --frob"), 2);
+    assert_int_equal(command_run("%s", "report --frob"), 2);
 }
 
 static void extremes(void **state)
@@ -461,5 +432,5 @@ int main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(extremes),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, begin, end);
 }

@@ -1,5 +1,5 @@
-/* coverage.c -- which of the kernels that a model needs are there, and the command that makes the rest */
-#include "coverage.h"
+/* plan_kernels.c -- which of the kernels that a model needs are there, and the command that makes the rest */
+#include "plan_kernels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +39,7 @@ static const char *act_option(const struct gpu *gpu, const struct plan_scheme *s
     return act == ELEM_F16 ? NULL : elem_name(act);
 }
 
-static qrt_status collect(const struct coverage_query *q, struct request_set *set)
+static qrt_status collect(const struct plan_kernels_query *q, struct request_set *set)
 {
     size_t kept = 0;
     TRY(request_set_add_layer(set, arch_find(q->gpu->arch), &q->scheme->weight,
@@ -96,19 +96,19 @@ static qrt_status look_up(struct look *l)
     return status;
 }
 
-static void count_stored(const struct look *l, int rows, struct coverage *out)
+static void count_stored(const struct look *l, int rows, struct plan_kernels *out)
 {
     for (size_t i = 0; i < l->wanted->count; i++) {
         out->wanted++;
         if (holds_all(&l->rows[i], 1, rows))
             out->stored++;
-        else if (out->missing_count < COVERAGE_MISSING_MOST)
+        else if (out->missing_count < PLAN_KERNELS_MISSING_MOST)
             op_desc_name(&l->wanted->items[i].desc, out->missing[out->missing_count++]);
     }
 }
 
-static qrt_status count_kernels(const struct coverage_query *q, const struct request_set *set,
-                                struct coverage *out)
+static qrt_status count_kernels(const struct plan_kernels_query *q, const struct request_set *set,
+                                struct plan_kernels *out)
 {
     struct look l = {.wanted = set, .arch = arch_find(q->gpu->arch)};
     l.rows = calloc(set->count + 1, sizeof *l.rows);
@@ -146,7 +146,7 @@ static struct shape_list shapes_of(const struct plan_model *m)
 }
 
 /* Whether a winner is about the point and the GPU; its device by any of the GPU's names. */
-static int is_about(const struct coverage_query *q, const struct winner *w,
+static int is_about(const struct plan_kernels_query *q, const struct winner *w,
                     const struct op_desc *desc, const int shape[2], int M)
 {
     const struct arch *built = arch_find(w->arch);
@@ -156,8 +156,9 @@ static int is_about(const struct coverage_query *q, const struct winner *w,
     return op_desc_equal(&w->desc, desc) && w->m_lo <= M && w->m_hi >= M;
 }
 
-static void count_point(const struct coverage_query *q, const struct winners *w,
-                        const struct op_desc *desc, const int shape[2], int M, struct coverage *out)
+static void count_point(const struct plan_kernels_query *q, const struct winners *w,
+                        const struct op_desc *desc, const int shape[2], int M,
+                        struct plan_kernels *out)
 {
     int chosen = 0;
     out->points++;
@@ -180,8 +181,8 @@ static const struct op_desc *linear_of(const struct request_set *set)
     return NULL;
 }
 
-static qrt_status count_winners(const struct coverage_query *q, const struct request_set *set,
-                                struct coverage *out)
+static qrt_status count_winners(const struct plan_kernels_query *q, const struct request_set *set,
+                                struct plan_kernels *out)
 {
     const struct shape_list shapes = shapes_of(q->model);
     const struct op_desc *desc = linear_of(set);
@@ -201,7 +202,7 @@ static qrt_status count_winners(const struct coverage_query *q, const struct req
 
 /* ---- commands ---- */
 
-static void say_commands(const struct coverage_query *q, struct coverage *out)
+static void say_commands(const struct plan_kernels_query *q, struct plan_kernels *out)
 {
     const struct shape_list shapes = shapes_of(q->model);
     const char *act = act_option(q->gpu, q->scheme);
@@ -221,7 +222,7 @@ static void say_commands(const struct coverage_query *q, struct coverage *out)
                  what, sizes, rows);
 }
 
-qrt_status coverage_count(const struct coverage_query *q, struct coverage *out)
+qrt_status plan_kernels_count(const struct plan_kernels_query *q, struct plan_kernels *out)
 {
     struct request_set set = {0};
     memset(out, 0, sizeof *out);
