@@ -10,18 +10,46 @@
 #include "store.h"
 #include "tuned.h"
 
-/* Rows of a request that stored kernels are made for, as a list of ranges. */
-struct rows {
-    int (*ranges)[2];
-    int count;
-};
+/* ---- what there is ---- */
 
-struct look {
-    const struct request_set *wanted;
-    const struct arch *arch;
-    struct rows *rows; /* [wanted->count] */
-    int failed;
-};
+static int add_kernel(void *user, const struct entry *e)
+{
+    struct plan_stock *s = user;
+    if (s->count == s->capacity) {
+        const size_t capacity = s->capacity ? 2 * s->capacity : 256;
+        void *grown = realloc(s->kernels, capacity * sizeof *s->kernels);
+        if (!grown) return s->failed = 1;
+        s->kernels = grown;
+        s->capacity = capacity;
+    }
+    const struct entry_record *r = &e->record;
+    const struct arch *arch = arch_find(r->arch);
+    if (arch) s->kernels[s->count++] = (struct plan_stored){r->desc, arch, r->m_lo, r->m_hi};
+    return 0;
+}
+
+qrt_status plan_stock_read(struct plan_stock *out)
+{
+    struct store *store;
+    char ignored[256];
+    memset(out, 0, sizeof *out);
+    TRY(store_open(NULL, &store));
+    qrt_status status = store_each(store, add_kernel, out);
+    if (status == QRT_OK && out->failed) status = error_set(QRT_E_MEMORY, "no memory for a plan");
+    if (status == QRT_OK) status = tuned_load(store_folder(store), &out->winners, ignored);
+    store_close(store);
+    if (status != QRT_OK) plan_stock_free(out);
+    return status;
+}
+
+void plan_stock_free(struct plan_stock *s)
+{
+    free(s->kernels);
+    winners_free(&s->winners);
+    memset(s, 0, sizeof *s);
+}
+
+/* ---- what a model runs ---- */
 
 /* What a model of these sizes runs: its head size, its kind of rope and of gate. */
 static int is_used(const struct plan_model *m, const struct op_desc *d)
@@ -52,72 +80,34 @@ static qrt_status collect(const struct plan_kernels_query *q, struct request_set
 
 /* ---- kernels ---- */
 
-static int note(void *user, const struct entry *e)
+/* The last row up to which kernels of the stock follow each other from row 1 on; 0: none. */
+static int64_t held_up_to(const struct plan_stock *stock, const struct op_desc *desc,
+                          const struct arch *here)
 {
-    struct look *l = user;
-    const struct arch *built = arch_find(e->record.arch);
-    if (!built || !arch_runs_on(built, l->arch)) return 0;
-    for (size_t i = 0; i < l->wanted->count; i++) {
-        struct rows *r = &l->rows[i];
-        if (!op_desc_equal(&l->wanted->items[i].desc, &e->record.desc)) continue;
-        void *grown = realloc(r->ranges, ((size_t)r->count + 1) * sizeof *r->ranges);
-        if (!grown) return l->failed = 1;
-        r->ranges = grown;
-        r->ranges[r->count][0] = e->record.m_lo;
-        r->ranges[r->count++][1] = e->record.m_hi;
-    }
-    return 0;
+    int64_t last = 0, before;
+    do {
+        before = last;
+        for (size_t i = 0; i < stock->count; i++) {
+            const struct plan_stored *k = &stock->kernels[i];
+            if (k->m_lo <= last + 1 && k->m_hi > last && op_desc_equal(&k->desc, desc) &&
+                arch_runs_on(k->arch, here))
+                last = k->m_hi;
+        }
+    } while (last > before);
+    return last;
 }
 
-/* Whether the ranges hold every row from lo to hi. */
-static int holds_all(const struct rows *r, int lo, int hi)
+static void count_stored(const struct plan_stock *stock, const struct plan_kernels_query *q,
+                         const struct request_set *set, struct plan_kernels *out)
 {
-    int next = lo, moved = 1;
-    while (next <= hi && moved) {
-        moved = 0;
-        for (int i = 0; i < r->count; i++)
-            if (r->ranges[i][0] <= next && r->ranges[i][1] >= next) {
-                if (r->ranges[i][1] >= hi) return 1;
-                next = r->ranges[i][1] + 1;
-                moved = 1;
-            }
-    }
-    return next > hi;
-}
-
-static qrt_status look_up(struct look *l)
-{
-    struct store *store;
-    TRY(store_open(NULL, &store));
-    const qrt_status status = store_each(store, note, l);
-    store_close(store);
-    if (status == QRT_OK && l->failed)
-        return error_set(QRT_E_MEMORY, "no memory for ranges of rows");
-    return status;
-}
-
-static void count_stored(const struct look *l, int rows, struct plan_kernels *out)
-{
-    for (size_t i = 0; i < l->wanted->count; i++) {
+    const struct arch *here = arch_find(q->gpu->arch);
+    for (size_t i = 0; i < set->count; i++) {
         out->wanted++;
-        if (holds_all(&l->rows[i], 1, rows))
+        if (held_up_to(stock, &set->items[i].desc, here) >= q->rows)
             out->stored++;
         else if (out->missing_count < PLAN_KERNELS_MISSING_MOST)
-            op_desc_name(&l->wanted->items[i].desc, out->missing[out->missing_count++]);
+            op_desc_name(&set->items[i].desc, out->missing[out->missing_count++]);
     }
-}
-
-static qrt_status count_kernels(const struct plan_kernels_query *q, const struct request_set *set,
-                                struct plan_kernels *out)
-{
-    struct look l = {.wanted = set, .arch = arch_find(q->gpu->arch)};
-    l.rows = calloc(set->count + 1, sizeof *l.rows);
-    const qrt_status status =
-        l.rows ? look_up(&l) : error_set(QRT_E_MEMORY, "no memory for a plan");
-    if (status == QRT_OK) count_stored(&l, q->rows, out);
-    for (size_t i = 0; l.rows && i < set->count; i++) free(l.rows[i].ranges);
-    free(l.rows);
-    return status;
 }
 
 /* ---- winners ---- */
@@ -181,23 +171,14 @@ static const struct op_desc *linear_of(const struct request_set *set)
     return NULL;
 }
 
-static qrt_status count_winners(const struct plan_kernels_query *q, const struct request_set *set,
-                                struct plan_kernels *out)
+static void count_winners(const struct plan_stock *stock, const struct plan_kernels_query *q,
+                          const struct request_set *set, struct plan_kernels *out)
 {
     const struct shape_list shapes = shapes_of(q->model);
     const struct op_desc *desc = linear_of(set);
-    struct winners w = {0};
-    struct store *store;
-    char ignored[256];
-    if (!desc) return QRT_OK;
-    TRY(store_open(NULL, &store));
-    const qrt_status status = tuned_load(store_folder(store), &w, ignored);
-    for (int s = 0; s < shapes.count && status == QRT_OK; s++)
+    for (int s = 0; s < shapes.count && desc; s++)
         for (int b = 0; b < q->batch_count; b++)
-            count_point(q, &w, desc, shapes.items[s], q->batches[b], out);
-    winners_free(&w);
-    store_close(store);
-    return status;
+            count_point(q, &stock->winners, desc, shapes.items[s], q->batches[b], out);
 }
 
 /* ---- commands ---- */
@@ -222,16 +203,15 @@ static void say_commands(const struct plan_kernels_query *q, struct plan_kernels
                  what, sizes, rows);
 }
 
-qrt_status plan_kernels_count(const struct plan_kernels_query *q, struct plan_kernels *out)
+void plan_kernels_count(const struct plan_stock *stock, const struct plan_kernels_query *q,
+                        struct plan_kernels *out)
 {
     struct request_set set = {0};
     memset(out, 0, sizeof *out);
-    qrt_status status = QRT_OK;
     if (!q->scheme->as_stored && collect(q, &set) == QRT_OK) {
-        status = count_kernels(q, &set, out);
-        if (status == QRT_OK) status = count_winners(q, &set, out);
+        count_stored(stock, q, &set, out);
+        count_winners(stock, q, &set, out);
         say_commands(q, out);
     }
     request_set_free(&set);
-    return status;
 }

@@ -3,8 +3,23 @@
 #define QGEN_PLAN_KERNELS_H
 
 #include "planner.h"
+#include "winners.h"
 
 enum { PLAN_KERNELS_COMMAND_BYTES = 320, PLAN_KERNELS_MISSING_MOST = 64 };
+
+/* What this machine has, read once: kernels of the store and winners. */
+struct plan_stock {
+    struct plan_stored {
+        struct op_desc desc;
+        const struct arch *arch;
+        int m_lo, m_hi;
+    } * kernels;
+    size_t count, capacity;
+    int failed; /* no memory for one */
+    struct winners winners;
+};
+qrt_status plan_stock_read(struct plan_stock *out);
+void plan_stock_free(struct plan_stock *s);
 
 /* A model with a scheme on a GPU of the table, at these batches and for prompts of so many rows. */
 struct plan_kernels_query {
@@ -28,6 +43,7 @@ struct plan_kernels {
 };
 
 /* A scheme that is "file", or has no kernels, gives 0 wanted. */
-qrt_status plan_kernels_count(const struct plan_kernels_query *q, struct plan_kernels *out);
+void plan_kernels_count(const struct plan_stock *stock, const struct plan_kernels_query *q,
+                        struct plan_kernels *out);
 
 #endif

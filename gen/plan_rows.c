@@ -120,7 +120,8 @@ static int most_rows(const struct plan_request *q)
     return most;
 }
 
-static qrt_status about_of(const struct plan_request *q, int gpu, int scheme, json_t **out)
+static qrt_status about_of(const struct plan_request *q, const struct plan_stock *stock, int gpu,
+                           int scheme, json_t **out)
 {
     struct plan_case c = case_of(q, gpu, scheme, q->batches[0]);
     const struct efficiency e =
@@ -137,7 +138,7 @@ static qrt_status about_of(const struct plan_request *q, int gpu, int scheme, js
                                                .batches = q->batches,
                                                .batch_count = q->batch_count,
                                                .rows = most_rows(q)};
-    TRY(plan_kernels_count(&kernels, &v));
+    plan_kernels_count(stock, &kernels, &v);
     *out = json_pack(
         "{ss ss ss ss ss so so sf sf sf ss so so si si so ss ss}", "gpu", c.gpu->name, "title",
         c.gpu->title, "source", c.gpu->source, "scheme", c.scheme->name, "multiplies",
@@ -167,15 +168,17 @@ static json_t *model_json(const struct plan_request *q)
 qrt_status plan_rows(const struct plan_request *q, json_t **result)
 {
     json_t *rows = json_array(), *about = json_array();
-    qrt_status status = QRT_OK;
+    struct plan_stock stock;
+    qrt_status status = plan_stock_read(&stock);
     for (int g = 0; g < q->gpu_count && status == QRT_OK; g++)
         for (int s = 0; s < q->scheme_count && status == QRT_OK; s++) {
             json_t *one = NULL;
             for (int b = 0; b < q->batch_count; b++)
                 json_array_append_new(rows, row_of(q, g, s, q->batches[b]));
-            status = about_of(q, g, s, &one);
+            status = about_of(q, &stock, g, s, &one);
             if (one) json_array_append_new(about, one);
         }
+    plan_stock_free(&stock);
     *result = json_pack("{so so so}", "model", model_json(q), "rows", rows, "about", about);
     if (status == QRT_OK && *result) return QRT_OK;
     json_decref(*result);
