@@ -4,7 +4,8 @@
  *   not depend on the batch; what does not fit has no rates
  * - without measurements the expected rate is null and said to be a ceiling only; with a trial of a
  *   shape on that GPU it is the ceiling times that shape's efficiency; other GPUs stay without
- * - kernels are counted in the store: none at first, with the command that makes them
+ * - kernels are counted in the store: none at first, with the command that makes them; then those whose
+ *   kernels together hold all rows, whether in one piece or two, and not those with a gap
  * - winners are counted for each shape of the layers' linears and batch: measured on that GPU, chosen by
  *   the model, neither, with the command that measures; winners of other GPUs, rows and shapes do not count
  * - --price changes dollars, --utilisation divides them, --cards and --split set rates
@@ -23,6 +24,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "entries.h"
 #include "file.h"
 #include "helpers.h"
 #include "tiny_model.h"
@@ -141,6 +143,49 @@ static void kernels_are_counted(void **state)
                         "qgen build --arch sm_90a --scheme e4m3gc.f32 --act e4m3");
     k = json_object_get(row(json, "about", 1), "kernels"); /* no unit for 8-bit floats */
     assert_string_equal(text(k, "build"), "qgen build --arch sm_80 --scheme e4m3gc.f32");
+    json_decref(json);
+}
+
+/* An entry without a kernel in it, as the store keeps it. */
+static void store_kernel(struct store *s, int number, const char *request, int m_lo, int m_hi)
+{
+    struct entry e = {.record = {.arch = "sm_90a", .symbol = "k", .template_ = "t", .m_lo = m_lo}};
+    void *bytes;
+    size_t count;
+    entries_key(number, e.key);
+    e.record.m_hi = m_hi;
+    e.record.block[0] = e.record.block[1] = e.record.block[2] = 1;
+    for (int i = 0; i < 3; i++) e.record.grid[i] = (struct entry_grid){DIM_ONE, 1};
+    e.part[ENTRY_IMAGE].data = "image";
+    e.part[ENTRY_IMAGE].bytes = 5;
+    assert_int_equal(op_desc_parse(request, &e.record.desc), QRT_OK);
+    if (entry_serialize(&e, &bytes, &count) != QRT_OK) fail_msg("%s", qrt_message());
+    if (store_put(s, e.key, bytes, count) != QRT_OK) fail_msg("%s", qrt_message());
+    free(bytes);
+}
+
+static void stored_kernels_are_counted(void **state)
+{
+    (void)state;
+    struct store *s;
+    assert_int_equal(store_open(NULL, &s), QRT_OK);
+    store_kernel(s, 1, "linear.w4g128.f16.f16", 9, 1 << 20); /* in two pieces */
+    store_kernel(s, 2, "linear.w4g128.f16.f16", 1, 8);
+    store_kernel(s, 3, "add.f16", 1, 1 << 20);
+    store_kernel(s, 4, "linear.w4g128.f16.f32", 1, 8); /* a gap from 9 to 16 */
+    store_kernel(s, 5, "linear.w4g128.f16.f32", 17, 1 << 20);
+    store_kernel(s, 6, "linear.w4g64.f16.f16", 1, 1 << 20); /* nobody asks for it */
+    store_close(s);
+    json_t *json =
+        command_json(0, "qgen.plan/1", "%s", LLAMA "--gpu h100 --schemes w4g128 --prompt 512");
+    const json_t *k = json_object_get(row(json, "about", 0), "kernels");
+    assert_true(number(k, "stored") == 2);
+    assert_int_equal(json_array_size(json_object_get(k, "missing")),
+                     (size_t)number(k, "wanted") - 2);
+    json_decref(json);
+    json = command_json(0, "qgen.plan/1", "%s", LLAMA "--gpu h100 --schemes w4g128 --prompt 8");
+    k = json_object_get(row(json, "about", 0), "kernels");
+    assert_true(number(k, "stored") == 3); /* no row above 8 is asked for */
     json_decref(json);
 }
 
@@ -331,10 +376,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_complete),   cmocka_unit_test(measurements_are_used),
-        cmocka_unit_test(kernels_are_counted), cmocka_unit_test(winners_are_counted),
-        cmocka_unit_test(options_count),       cmocka_unit_test(claims_are_checked),
-        cmocka_unit_test(article_is_checked),  cmocka_unit_test(forms_agree),
-        cmocka_unit_test(files_are_planned),   cmocka_unit_test(wrong_usage),
+        cmocka_unit_test(kernels_are_counted), cmocka_unit_test(stored_kernels_are_counted),
+        cmocka_unit_test(winners_are_counted), cmocka_unit_test(options_count),
+        cmocka_unit_test(claims_are_checked),  cmocka_unit_test(article_is_checked),
+        cmocka_unit_test(forms_agree),         cmocka_unit_test(files_are_planned),
+        cmocka_unit_test(wrong_usage),
     };
     return cmocka_run_group_tests(tests, begin, command_end);
 }
