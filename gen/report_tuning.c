@@ -227,9 +227,9 @@ static void winner_row(struct html *h, const struct report_device *d, const stru
         html_markup(h, "\xc2\xb1%.1f %%", 50 * (r->high_s - r->low_s) / r->median_s);
     html_markup(h, "</td>");
     if (has_defaults) cell_gain(h, r, p->best_ratio);
-    html_markup(h, "<td class=\"n\">");
+    if (*roofs->source) html_markup(h, "<td class=\"n\">");
     if (share > 0) html_markup(h, "%.0f %%", 100 * share);
-    html_markup(h, "</td><td>");
+    html_markup(h, *roofs->source ? "</td><td>" : "<td>");
     html_textf(h, "%s %s", *r->template_ ? r->template_ : r->what, r->tune);
     html_markup(h, "</td></tr>");
 }
@@ -245,9 +245,10 @@ void report_winners(struct html *h, const struct report_device *d, const struct 
         h,
         "<div class=\"scroll\"><table><thead><tr><th>request</th><th class=\"n\">N\xc3\x97K</th>"
         "<th class=\"n\">rows</th>%s<th class=\"n\">fastest</th><th class=\"n\">spread</th>%s"
-        "<th class=\"n\">of ceiling</th><th>kernel</th></tr></thead><tbody>",
+        "%s<th>kernel</th></tr></thead><tbody>",
         has_defaults ? "<th class=\"n\">default</th>" : "",
-        has_defaults ? "<th class=\"n\">times as fast</th><th class=\"n\">ranked</th>" : "");
+        has_defaults ? "<th class=\"n\">times as fast</th><th class=\"n\">ranked</th>" : "",
+        *roofs->source ? "<th class=\"n\">of ceiling</th>" : "");
     for (size_t i = 0; i < p->count; i++)
         if (p->items[i].best != SIZE_MAX) winner_row(h, d, &p->items[i], roofs, has_defaults);
     html_markup(h, "</tbody></table></div>");
