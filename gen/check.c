@@ -76,9 +76,19 @@ qrt_status check_report_add(struct check_report *r, const char *kernel, const ch
     return QRT_OK;
 }
 
+static qrt_status add_kernel(struct check_report *r, const struct check_kernel *k)
+{
+    struct check_kernel *grown = realloc(r->kernels, (r->kernel_count + 1) * sizeof *r->kernels);
+    if (!grown) return error_set(QRT_E_MEMORY, "kernel %zu of a check", r->kernel_count + 1);
+    r->kernels = grown;
+    r->kernels[r->kernel_count++] = *k;
+    return QRT_OK;
+}
+
 void check_report_free(struct check_report *r)
 {
     free(r->findings);
+    free(r->kernels);
     *r = (struct check_report){.checked = 0};
 }
 
@@ -134,6 +144,7 @@ struct run {
     const struct kernel *k;
     struct check_report *report;
     char kernel[CHECK_KERNEL_BYTES];
+    struct check_kernel sum; /* of its cases */
     int findings;
 };
 
@@ -153,6 +164,11 @@ static qrt_status run_case(struct run *run, const struct check_case *c, const st
     TRY(check_build(&run->k->record.desc, c, (enum layout_family)arch->family, t));
     TRY(trial_run(t, run->c->device, run->k, run->c->ref, &wrong, text));
     run->report->cases++;
+    run->sum.cases++;
+    if (t->worst > run->sum.worst) {
+        run->sum.worst = t->worst;
+        snprintf(run->sum.where, sizeof run->sum.where, "%s", t->name);
+    }
     if (!wrong && before->buffer_count > 0) wrong = trial_rows_differ(before, t, text);
     if (wrong) TRY(add_finding(run, t, text));
     const struct checker *checker = run->c;
@@ -224,5 +240,8 @@ qrt_status check_entry(struct checker *c, const struct entry *e, struct check_re
     c->device->ops->unload(c->device, &k);
     report->checked++;
     report->failed += run.findings > 0;
+    run.sum.failed = run.findings > 0;
+    snprintf(run.sum.kernel, sizeof run.sum.kernel, "%s", run.kernel);
+    TRY(add_kernel(report, &run.sum));
     return status == QRT_OK ? status : error_context(status, "check of %s", run.kernel);
 }

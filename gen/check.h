@@ -25,8 +25,18 @@ struct check_finding {
     char text[CHECK_TEXT_BYTES];     /* the case and its numbers */
 };
 
+/* How near a kernel's values came to their bounds. */
+struct check_kernel {
+    char kernel[CHECK_KERNEL_BYTES];
+    int cases, failed;            /* failed: 1 when it has findings */
+    double worst;                 /* largest error over its bound; 0: every value was ref's */
+    char where[CHECK_TEXT_BYTES]; /* the case of it */
+};
+
 struct check_report {
-    int checked, failed, cases; /* kernels, kernels with a finding, cases run */
+    int checked, failed, cases;   /* kernels, kernels with a finding, cases run */
+    struct check_kernel *kernels; /* those that ran, in order */
+    size_t kernel_count;
     struct check_finding *findings;
     size_t finding_count;
 };

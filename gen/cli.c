@@ -34,11 +34,22 @@ static void print_option(const struct cli_option *o)
     printf("  %s\n", line);
 }
 
+/* The first of them with all formats of the command. */
+static void print_common(const struct cli_spec *spec)
+{
+    char formats[64];
+    struct cli_option format = common[0];
+    snprintf(formats, sizeof formats, "%s|%s", format.argument, spec->formats ? spec->formats : "");
+    if (spec->formats) format.argument = formats;
+    print_option(&format);
+    for (const struct cli_option *o = common + 1; o->name; o++) print_option(o);
+}
+
 static void print_help(const struct cli_spec *spec)
 {
     printf("usage: qgen %s\n\n%s\n\noptions:\n", spec->usage, spec->about);
     for (const struct cli_option *o = spec->options; o && o->name; o++) print_option(o);
-    for (const struct cli_option *o = common; o->name; o++) print_option(o);
+    print_common(spec);
     if (spec->examples) printf("\nexamples:\n%s\n", spec->examples);
 }
 
@@ -156,11 +167,23 @@ static int parse_option(const struct cli_spec *spec, int argc, char **argv, int 
     return set_value(spec, o, argv[++*i]);
 }
 
+/* Whether a name is one of "a|b|c". */
+static int is_among(const char *name, const char *names)
+{
+    const size_t length = strlen(name);
+    for (; names && *names; names += strcspn(names, "|"), names += *names == '|')
+        if (strcspn(names, "|") == length && strncmp(names, name, length) == 0) return 1;
+    return 0;
+}
+
 static int check_common(const struct cli_spec *spec, struct cli *out)
 {
-    if (format_value && strcmp(format_value, "json") != 0 && strcmp(format_value, "text") != 0)
-        return cli_usage(spec, "--format %s: text or json", format_value);
-    out->json = format_value && strcmp(format_value, "json") == 0;
+    out->format = format_value ? format_value : "text";
+    if (!is_among(out->format, "text|json") && !is_among(out->format, spec->formats)) {
+        if (!spec->formats) return cli_usage(spec, "--format %s: text or json", out->format);
+        return cli_usage(spec, "--format %s: one of text|json|%s", out->format, spec->formats);
+    }
+    out->json = strcmp(out->format, "json") == 0;
     out->quiet = quiet_value;
     if (out->operand_count < spec->min_operands)
         return cli_usage(spec, "an operand is missing: %d of %d given", out->operand_count,

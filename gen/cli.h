@@ -49,11 +49,13 @@ struct cli_spec {
     const char *examples;             /* lines "  qgen ...  what it does" */
     const struct cli_option *options; /* ended by a NULL name */
     int min_operands, max_operands;
+    const char *formats; /* of results, beside text and json: "md|csv"; or NULL */
 };
 
 /* What every command is told. */
 struct cli {
     int json;              /* --format json */
+    const char *format;    /* "text", "json", or one of the spec's formats */
     int quiet;             /* --quiet: no progress */
     const char **operands; /* in order */
     int operand_count;

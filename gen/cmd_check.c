@@ -359,6 +359,18 @@ static qrt_status run(struct job *j)
     return library ? check_library_here(j) : run_stored(j);
 }
 
+static json_t *kernels_json(const struct check_report *r)
+{
+    json_t *kernels = json_array();
+    for (size_t i = 0; i < r->kernel_count; i++) {
+        const struct check_kernel *k = &r->kernels[i];
+        json_array_append_new(kernels,
+                              json_pack("{ss si sb sf ss}", "kernel", k->kernel, "cases", k->cases,
+                                        "failed", k->failed, "worst", k->worst, "case", k->where));
+    }
+    return kernels;
+}
+
 static void print_json(const struct job *j)
 {
     json_t *findings = json_array();
@@ -367,6 +379,7 @@ static void print_json(const struct job *j)
                                                   "text", j->report.findings[i].text));
     json_t *result = json_pack("{sisisiso}", "checked", j->report.checked, "failed",
                                j->report.failed, "cases", j->report.cases, "findings", findings);
+    json_object_set_new(result, "kernels", kernels_json(&j->report));
     if (!j->device) json_object_set_new(result, "families", check_sums_json(&j->sums));
     cli_json(result, "qgen.check/1");
 }

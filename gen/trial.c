@@ -191,17 +191,27 @@ static double rms_of(const struct trial_buffer *b)
     return count > 0 ? sqrt(squares / (double)count) : 0;
 }
 
-/* Equal, both NaN, or near enough; below 1e-30 a bounded result is as good as zero. */
+/* Below it a bounded result is as good as zero. */
+#define NOTHING 1e-30
+
+/* Equal, both NaN, or near enough. */
 static int agrees(double got, double ref, struct check_bound bound, double rms)
 {
     if (got == ref || (isnan(got) && isnan(ref))) return 1;
     const double error = fabs(got - ref);
     return error <= bound.relative * fabs(ref) + bound.of_rms * rms ||
-           (bound.of_rms > 0 && error < 1e-30);
+           (bound.of_rms > 0 && error < NOTHING);
 }
 
-static int values_differ(const struct trial *t, const struct trial_buffer *b,
-                         char text[CHECK_TEXT_BYTES])
+/* The error as a share of the bound; 0 where there is none to share. */
+static double share_of_bound(double got, double ref, struct check_bound bound, double rms)
+{
+    const double error = fabs(got - ref);
+    const double share = error / (bound.relative * fabs(ref) + bound.of_rms * rms);
+    return isfinite(share) && error >= NOTHING ? share : 0;
+}
+
+static int values_differ(struct trial *t, const struct trial_buffer *b, char text[CHECK_TEXT_BYTES])
 {
     const struct extent *e = &b->extent;
     const double rms = rms_of(b);
@@ -211,6 +221,7 @@ static int values_differ(const struct trial *t, const struct trial_buffer *b,
         for (int64_t c = 0; c < e->width; c++) {
             const double g = elem_get(e->type, b->by_device + TRIAL_GUARD_BYTES, r * e->ld + c);
             const double f = elem_get(e->type, b->by_ref + TRIAL_GUARD_BYTES, r * e->ld + c);
+            t->worst = fmax(t->worst, share_of_bound(g, f, t->bound, rms));
             if (agrees(g, f, t->bound, rms)) continue;
             if (wrong++ == 0) first_row = r, first_column = c, got = g, ref = f;
         }
@@ -223,7 +234,7 @@ static int values_differ(const struct trial *t, const struct trial_buffer *b,
     return wrong > 0;
 }
 
-static int is_wrong(const struct trial *t, char text[CHECK_TEXT_BYTES])
+static int is_wrong(struct trial *t, char text[CHECK_TEXT_BYTES])
 {
     if (t->compare && t->compare(t, text)) return 1;
     for (int i = 0; i < t->buffer_count; i++) {

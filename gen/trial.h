@@ -39,6 +39,7 @@ struct trial {
     struct trial_buffer buffers[TRIAL_MAX_BUFFERS];
     int buffer_count;
     struct check_bound bound;
+    double worst; /* after a run: the largest error of a value as a share of its bound */
     char name[TRIAL_CASE_BYTES]; /* "M=3 N=17 K=576 exact" */
     /* What bounds do not say, or NULL.  0 when `t` is right, else fills `text`. */
     int (*compare)(const struct trial *t, char text[CHECK_TEXT_BYTES]);

@@ -9,6 +9,8 @@
  *   the range of f16 infinite
  * - a result whose last bit depends on M is found, though every value is within its bound
  * - findings name the kernel, the case and the numbers; there are few of them for one kernel
+ * - of each kernel the report has its cases, and the largest error as a share of its bound: 0 where every
+ *   value is ref's, above 1 for a value off by a hundredth, with the case
  * - ref and the layouts pass their own check
  */
 #include "check.h"
@@ -397,6 +399,21 @@ static void findings_tell(void **state)
     check_report_free(&r);
 }
 
+static void worst_errors_are_kept(void **state)
+{
+    (void)state;
+    struct check_report r = check_request("rmsnorm.f32.f16", RIGHT, 1, 8);
+    assert_int_equal(r.kernel_count, 1);
+    assert_int_equal(r.kernels[0].cases, r.cases);
+    assert_true(r.kernels[0].worst == 0 && !r.kernels[0].failed);
+    assert_non_null(strstr(r.kernels[0].kernel, "rmsnorm.f32.f16"));
+    check_report_free(&r);
+    r = check_request("rmsnorm.f32.f16", VALUE_OFF, 1, 8);
+    assert_true(r.kernels[0].worst > 1 && r.kernels[0].failed);
+    assert_non_null(strstr(r.kernels[0].where, "M="));
+    check_report_free(&r);
+}
+
 static void ref_passes_its_check(void **state)
 {
     (void)state;
@@ -419,7 +436,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(right_kernels_pass),          cmocka_unit_test(wrong_kernels_are_found),
         cmocka_unit_test(ends_of_the_range_are_run),   cmocka_unit_test(findings_tell),
-        cmocka_unit_test(bits_may_not_depend_on_rows), cmocka_unit_test(ref_passes_its_check),
+        cmocka_unit_test(bits_may_not_depend_on_rows), cmocka_unit_test(worst_errors_are_kept),
+        cmocka_unit_test(ref_passes_its_check),
     };
     return cmocka_run_group_tests(tests, open_fake, close_fake);
 }
