@@ -66,6 +66,7 @@ struct measure_child_job {
 
 struct measure_child_end {
     enum measure_outcome outcome;
+    int is_checked;                      /* it had passed the check before it ended */
     size_t measured;                     /* points before it ended */
     char text[MEASURE_CHILD_TEXT_BYTES]; /* why, when it is not MEASURE_DONE */
 };
