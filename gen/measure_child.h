@@ -9,6 +9,7 @@
  *     request  {schema "qgen.measure/1", device, driver, store, key, reduce, check, budget_s,
  *               points [{n, k, m, other}]}         keys in hexadecimal, "": none
  *     answers  {event "device", name, arch, processors, memory_bytes, cache_bytes}
+ *              {event "alive"}      now and then, between launches
  *              {event "checked"}
  *              {event "point", index, own {..}, other {..}, ratio {..}}    struct noise each
  *              {event "end", outcome, text}
