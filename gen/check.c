@@ -90,7 +90,16 @@ static const int linear_rows[] = {1,  2,  3,  4,  5,  6,  7,   8,   9,   15,  16
 static const int attention_rows[] = {1, 2, 3, 4, 8, 9, 16, 17, 33, 65, 129, 0};
 static const int single_rows[] = {1, 2, 3, 5, 8, 33, 100, 0};
 
-/* The M to try, ascending: both ends of the range, and what lies between. */
+/* Rows of a block, 0 where M is not cut into tiles. */
+static int tile_rows(const struct entry_record *r)
+{
+    for (int i = 0; i < 3; i++)
+        if (r->grid[i].dim == DIM_M) return (int)r->grid[i].div;
+    return 0;
+}
+
+/* The M to try, ascending: both ends of the range, and what lies between.  In a hurry, two tiles of
+ * rows and the first row of another: more of them show nothing else. */
 static int rows_to_try(const struct entry_record *r, enum check_effort effort, int rows[MAX_ROWS])
 {
     const int *edge = r->desc.op == OP_LINEAR      ? linear_rows
@@ -100,6 +109,8 @@ static int rows_to_try(const struct entry_record *r, enum check_effort effort, i
         edge == single_rows ? efforts[effort].most_single_rows : efforts[effort].most_rows;
     int hi = r->m_hi < most ? r->m_hi : most, count = 0;
     if (edge == attention_rows && hi > ATTENTION_MOST) hi = ATTENTION_MOST;
+    if (effort == CHECK_QUICK && tile_rows(r) > 1 && hi > 2 * tile_rows(r) + 1)
+        hi = 2 * tile_rows(r) + 1;
     if (hi < r->m_lo) hi = r->m_lo;
     rows[count++] = r->m_lo;
     for (; *edge; edge++)

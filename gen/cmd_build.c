@@ -58,8 +58,8 @@ static const struct cli_spec spec = {
 /* Exactly one of the ways to say what; NULL: fine. */
 static const char *usage_problem(void)
 {
-    if (offline && (rank_again || explain || top > 1))
-        return "--offline ranks nothing: leave out --rank, --explain and --top";
+    if (offline && (rank_again || explain))
+        return "--offline ranks nothing: leave out --rank and --explain";
     return asked_problem(&asked_for);
 }
 

@@ -79,6 +79,9 @@ int ranking_serves(const struct op_desc *desc, const struct arch *arch);
 qrt_status ranking_top(const struct ranking *r, int m_lo, int m_hi, int top, size_t *candidates,
                        size_t *count);
 
+/* Predicted seconds of a candidate; INFINITY: it is not made for those rows, or spills. */
+double ranking_time(const struct ranking *r, size_t candidate, int M, const struct shape *shape);
+
 /* One or two sentences about a row. */
 void ranking_explain(const struct ranking *r, const struct ranking_row *row, char *text,
                      size_t bytes);

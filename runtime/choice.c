@@ -24,10 +24,7 @@ static int rows_of(const struct op_desc *desc, int max_m)
 
 int choice_covers(const struct qrt_device *d, const struct op_desc *desc, int max_m)
 {
-    if (choice_is_ref(d)) return 1;
-    for (int M = 1; M <= rows_of(desc, max_m); M++)
-        if (!device_find(d, desc, M)) return 0;
-    return 1;
+    return choice_is_ref(d) || device_covers(d, desc, rows_of(desc, max_m));
 }
 
 /* What a plan for this device may use. */
@@ -127,59 +124,147 @@ static qrt_status check_kernels(const struct qrt_device *d, const struct qrt_mod
     if (missing == 0) return QRT_OK;
     char list[NAME_LIST_BYTES];
     list_missing(d, plan, max_m, list);
+    if (device_has_bundle(d))
+        return error_set(QRT_E_KERNEL,
+                         "%d of %d kernels are missing; make a bundle that has them with `qgen "
+                         "bundle --arch %s --model %.200s -o FILE.qk`: %s",
+                         missing, plan->request_count, d->arch.name, m->path, list);
     return error_set(QRT_E_KERNEL,
                      "%d of %d kernels are missing; make them with `qgen build --arch %s --model "
                      "%.200s --m 1..%d --out DIR` and load DIR: %s",
                      missing, plan->request_count, d->arch.name, m->path, max_m, list);
 }
 
-static qrt_status find_ranges(const struct qrt_device *d, const struct op_desc *desc, int max_m,
-                              struct choice *out)
+void choice_tell(const struct qrt_device *d, const struct plan *plan, int max_m,
+                 int (*need)(void *user, const char *request, int have), void *user)
 {
-    const int rows = rows_of(desc, max_m);
-    void *ranges;
-    TRY(rt_alloc(d->rt, (size_t)rows * sizeof(struct range), &ranges));
-    out->ranges = ranges;
-    for (int M = 1; M <= rows; M++) {
-        const struct kernel *k = choice_is_ref(d) ? NULL : device_find(d, desc, M);
-        struct range *last = out->count ? &out->ranges[out->count - 1] : NULL;
-        if (last && last->kernel == k)
-            last->m_hi = M;
+    for (int i = 0; i < plan->request_count; i++) {
+        char name[OP_NAME_BYTES];
+        op_desc_name(&plan->requests[i], name);
+        if (need(user, name, choice_covers(d, &plan->requests[i], max_m))) return;
+    }
+}
+
+/* ---- making ---- */
+
+/* What choices are made from. */
+struct making {
+    struct qrt_device *d;
+    const struct qrt_model *m;
+    const struct plan *plan;
+    int max_m;
+    struct choices *c;
+};
+
+static qrt_status add_range(struct qrt *rt, struct choice *c, const struct range *range)
+{
+    if (c->count == c->capacity) {
+        const int capacity = c->capacity ? 2 * c->capacity : 8;
+        void *longer;
+        TRY(rt_alloc(rt, (size_t)capacity * sizeof *c->ranges, &longer));
+        if (c->count) memcpy(longer, c->ranges, (size_t)c->count * sizeof *c->ranges);
+        rt_free(rt, c->ranges);
+        c->ranges = longer;
+        c->capacity = capacity;
+    }
+    c->ranges[c->count++] = *range;
+    return QRT_OK;
+}
+
+/* From edge to edge; neighbours of one kernel are one range. */
+static qrt_status find_ranges(const struct making *mk, struct choice *c)
+{
+    const struct op_desc *desc = &mk->plan->requests[c->request];
+    const int rows = rows_of(desc, mk->max_m);
+    for (int M = 1, m_hi = 0; m_hi < rows; M = m_hi + 1) {
+        const struct kernel *k = device_pick_until(mk->d, desc, c->N, c->K, M, &m_hi);
+        if (m_hi > rows) m_hi = rows;
+        const struct range range = {.m_hi = m_hi, .kernel = k};
+        if (c->count > 0 && c->ranges[c->count - 1].kernel == k)
+            c->ranges[c->count - 1].m_hi = m_hi;
         else
-            out->ranges[out->count++] = (struct range){.m_hi = M, .kernel = k};
+            TRY(add_range(mk->d->rt, c, &range));
     }
     return QRT_OK;
 }
 
-qrt_status choice_make(const struct qrt_device *d, const struct qrt_model *m,
-                       const struct plan *plan, int max_m, struct choices *out)
+static qrt_status load_ranges(const struct making *mk, const struct choice *c)
 {
-    void *table;
-    TRY(check_kernels(d, m, plan, max_m));
-    TRY(rt_alloc(d->rt, (size_t)plan->request_count * sizeof(struct choice), &table));
-    const struct op_desc sample = {.op = OP_SAMPLE};
-    struct choices c = {
-        .by_request = table, .count = plan->request_count, .sample = plan_find(plan, &sample)};
-    for (int i = 0; i < c.count; i++) {
-        const qrt_status status = find_ranges(d, &plan->requests[i], max_m, &c.by_request[i]);
-        if (status == QRT_OK) continue;
-        choice_free(d->rt, &c);
-        return status;
-    }
-    *out = c;
+    for (int i = 0; i < c->count; i++)
+        if (c->ranges[i].kernel) TRY(device_load(mk->d, c->ranges[i].kernel));
     return QRT_OK;
+}
+
+/* The choice of a request and shape: a known one, or a new one. */
+static qrt_status take_choice(const struct making *mk, int request, int N, int K, int step,
+                              int *index)
+{
+    struct choices *c = mk->c;
+    for (int i = 0; i < c->count; i++) {
+        const struct choice *known = &c->items[i];
+        if (known->request != request || known->N != N || known->K != K) continue;
+        *index = i;
+        return QRT_OK;
+    }
+    struct choice *made = &c->items[c->count];
+    *made = (struct choice){.request = request, .N = N, .K = K, .first_step = step};
+    *index = c->count++;
+    TRY(find_ranges(mk, made));
+    return load_ranges(mk, made);
+}
+
+static qrt_status choose_step(const struct making *mk, int index)
+{
+    const struct plan_step *step = &mk->plan->steps[index];
+    struct step_choice *out = &mk->c->by_step[index];
+    const int is_linear = mk->plan->requests[step->request].op == OP_LINEAR;
+    const struct qm_tensor *w = is_linear ? &mk->m->tensors[step->op->tensor] : NULL;
+    TRY(take_choice(mk, step->request, w ? (int)w->N : 0, w ? (int)w->K : 0, index, &out->own));
+    out->sum = -1;
+    return step->sum < 0 ? QRT_OK : take_choice(mk, step->sum, 0, 0, index, &out->sum);
+}
+
+static qrt_status choose_all(const struct making *mk)
+{
+    const struct op_desc sample = {.op = OP_SAMPLE};
+    const int steps = (int)mk->plan->step_count;
+    for (int i = 0; i < steps; i++) TRY(choose_step(mk, i));
+    return take_choice(mk, plan_find(mk->plan, &sample), 0, 0, steps, &mk->c->sample);
+}
+
+qrt_status choice_make(struct qrt_device *d, const struct qrt_model *m, const struct plan *plan,
+                       int max_m, struct choices *out)
+{
+    struct choices c = {.count = 0};
+    const struct making mk = {.d = d, .m = m, .plan = plan, .max_m = max_m, .c = &c};
+    void *items, *by_step;
+    TRY(check_kernels(d, m, plan, max_m));
+    /* a step brings two choices at most; sample one */
+    TRY(rt_alloc(d->rt, (2 * plan->step_count + 1) * sizeof *c.items, &items));
+    c.items = items;
+    qrt_status status = rt_alloc(d->rt, plan->step_count * sizeof *c.by_step, &by_step);
+    if (status == QRT_OK) {
+        c.by_step = by_step;
+        status = choose_all(&mk);
+    }
+    if (status == QRT_OK)
+        *out = c;
+    else
+        choice_free(d->rt, &c);
+    return status;
 }
 
 void choice_free(struct qrt *rt, struct choices *c)
 {
-    for (int i = 0; i < c->count; i++) rt_free(rt, c->by_request[i].ranges);
-    rt_free(rt, c->by_request);
+    for (int i = 0; i < c->count; i++) rt_free(rt, c->items[i].ranges);
+    rt_free(rt, c->items);
+    rt_free(rt, c->by_step);
     *c = (struct choices){.count = 0};
 }
 
-const struct kernel *choice_kernel(const struct choices *c, int request, int M)
+const struct kernel *choice_kernel(const struct choices *c, int choice, int M)
 {
-    const struct choice *of = &c->by_request[request];
+    const struct choice *of = &c->items[choice];
     int i = 0;
     while (i + 1 < of->count && of->ranges[i].m_hi < M) i++;
     return of->ranges[i].kernel;

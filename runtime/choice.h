@@ -16,16 +16,24 @@ struct range {
     const struct kernel *kernel; /* NULL on ref */
 };
 
-/* The kernels of a request: ranges ascend. */
+/* The kernels of a request on weights [N, K] (0, 0: it has none, or any shape does): ranges ascend. */
 struct choice {
+    int request, N, K;
+    int first_step; /* the first that takes it */
     struct range *ranges;
-    int count;
+    int count, capacity;
+};
+
+/* What a step of the plan launches, as indexes of choices; `sum` -1: it has none. */
+struct step_choice {
+    int own, sum;
 };
 
 struct choices {
-    struct choice *by_request;
+    struct choice *items; /* no two of the same request and shape */
     int count;
-    int sample; /* request */
+    struct step_choice *by_step;
+    int sample;
 };
 
 /* ref needs no kernels. */
@@ -40,13 +48,19 @@ qrt_status choice_plan(const struct qrt_device *d, const struct qrt_model *m, in
 /* Whether the device has a kernel of a request for each of 1 .. max_m rows. */
 int choice_covers(const struct qrt_device *d, const struct op_desc *desc, int max_m);
 
-/* Find them for 1 .. max_m rows.  QRT_E_KERNEL names what is missing and how to make it. */
-qrt_status choice_make(const struct qrt_device *d, const struct qrt_model *m,
-                       const struct plan *plan, int max_m, struct choices *out);
+/* Call `need` with the name of each request, and whether the device covers it, until it returns
+ * non-zero. */
+void choice_tell(const struct qrt_device *d, const struct plan *plan, int max_m,
+                 int (*need)(void *user, const char *request, int have), void *user);
+
+/* Find the kernels for 1 .. max_m rows and load them, and no others.  QRT_E_KERNEL names what is
+ * missing and how to make it. */
+qrt_status choice_make(struct qrt_device *d, const struct qrt_model *m, const struct plan *plan,
+                       int max_m, struct choices *out);
 void choice_free(struct qrt *rt, struct choices *c);
 
-/* The kernel of a request at M rows. */
-const struct kernel *choice_kernel(const struct choices *c, int request, int M);
+/* The kernel of a choice at M rows. */
+const struct kernel *choice_kernel(const struct choices *c, int choice, int M);
 
 /* Parts of K of a linear, or of the context of an attention, in which kernel k computes what is in
  * *args: as its record says, or enough to fill the GPU.  Does not depend on the position. */

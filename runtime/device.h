@@ -11,13 +11,32 @@
 
 #include "entry.h"
 
-/* A kernel loaded on a device. */
+/* A kernel that a device has; of one from a bundle the code is read and loaded when it is wanted. */
 struct kernel {
     struct entry_record record;
     uint8_t key[ENTRY_KEY_BYTES];
     int nearness; /* of the arch it was made for to the device's: the largest is nearest */
-    void *code;   /* the device's: function pointer or CUfunction */
-    void *module; /* the device's: what unload() gives back */
+    const qrt_bundle *bundle; /* where it is read from, or NULL */
+    uint32_t index_in_bundle;
+    int is_loaded; /* under the device's lock; true of every kernel that a session has */
+    void *code;    /* the device's: function pointer or CUfunction */
+    void *module;  /* the device's: what unload() gives back */
+};
+
+/* For a request on weights [N, K] (0, 0: of any shape) and rows m_lo .. m_hi: the kernel of a key. */
+struct device_winner {
+    struct op_desc desc;
+    int32_t N, K, m_lo, m_hi;
+    uint8_t key[ENTRY_KEY_BYTES];
+    int32_t order; /* 0: measured on this GPU's model; 1: chosen for its arch */
+};
+
+/* All that a device has for one request, in the order of adding. */
+struct device_request {
+    struct op_desc desc;
+    struct kernel **kernels;
+    struct device_winner *winners;
+    size_t kernel_count, kernel_capacity, winner_count, winner_capacity;
 };
 
 struct device_ops {
@@ -69,34 +88,56 @@ struct qrt_device {
     qrt_device_info info;
     uint64_t cache_bytes;       /* of the last-level caches together; 0: not known */
     double marks[DEVICE_MARKS]; /* ref, cpu: seconds of a monotonic clock */
-    pthread_mutex_t lock;       /* of the three below */
+    pthread_mutex_t lock;       /* of all that follows but impl */
     struct kernel **kernels;    /* all that were added; a kernel stays until the device closes */
     size_t kernel_count, kernel_capacity;
+    struct kernel **by_key; /* the same by their keys: a power of two of places, NULL: free */
+    size_t key_capacity;
+    struct device_request *requests;
+    size_t request_count, request_capacity;
     void *impl; /* the implementation's */
 };
 
 extern const struct device_ops ref_device, cpu_device, cuda_device;
 
-/* For a request on weights [N, K] (0, 0: of any shape) and rows m_lo .. m_hi: the kernel of a key. */
-struct device_winner {
-    struct op_desc desc;
-    int32_t N, K, m_lo, m_hi;
-    uint8_t key[ENTRY_KEY_BYTES];
-    int32_t order; /* 0: measured on this GPU's model; 1: chosen for its arch */
-};
+/* Take over a kernel (of rt_alloc) whose key the device does not have; untouched on failure.  It is
+ * loaded, or has a bundle.  Under the device's lock. */
+qrt_status device_keep(struct qrt_device *d, struct kernel *k);
+
+/* The kernel of a key, NULL: there is none.  Under the device's lock. */
+struct kernel *device_kernel(const struct qrt_device *d, const uint8_t key[ENTRY_KEY_BYTES]);
+
+/* Unload and free all kernels, and forget all winners. */
+void device_drop_kernels(struct qrt_device *d);
 
 /* Add winners, copied.  One whose kernel is not there is passed over when choosing. */
 qrt_status device_add_winners(struct qrt_device *d, const struct device_winner *winners,
                               size_t count);
 
-/* The kernel for desc at M rows on a weight [N, K] (0, 0 for other ops): by the winner with the
- * shape, else by one for any shape; of several by the smallest order, then the fewest rows, then the
- * first added; without winners by device_find(). NULL: there is none.  It may not be loaded yet. */
+/* The kernel for desc at M rows on a weight [N, K] (0, 0 for other ops).  Only kernels whose range
+ * holds M count, and of those only the ones made for the arch nearest to the device's.  By the winner
+ * with the shape, else by one for any shape; of several by the smallest order, then the fewest rows,
+ * then the first added; without winners by device_find().  NULL: there is none.  It may not be loaded
+ * yet. */
 const struct kernel *device_pick(const struct qrt_device *d, const struct op_desc *desc, int N,
                                  int K, int M);
 
+/* The same; *m_hi gets a row up to which the answer is the same, because no range begins or ends
+ * between M and it.  From there one gets to the next, and to INT_MAX. */
+const struct kernel *device_pick_until(const struct qrt_device *d, const struct op_desc *desc,
+                                       int N, int K, int M, int *m_hi);
+
 /* The best kernel for desc at M rows, or NULL: its range holds M; made for the arch nearest to the
- * device's; of those, of the smallest rank. */
+ * device's; of those, of the smallest rank, then the first added. */
 const struct kernel *device_find(const struct qrt_device *d, const struct op_desc *desc, int M);
+
+/* Whether there is a kernel for desc at each of 1 .. rows rows. */
+int device_covers(const struct qrt_device *d, const struct op_desc *desc, int rows);
+
+/* Whether kernels of a bundle were added. */
+int device_has_bundle(const struct qrt_device *d);
+
+/* Read, check and load a kernel of d unless it is.  Damage is QRT_E_FORMAT and names it. */
+qrt_status device_load(struct qrt_device *d, const struct kernel *k);
 
 #endif

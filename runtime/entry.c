@@ -94,6 +94,16 @@ static qrt_status check_record(const struct entry_record *r)
     return check_launch(r, arch);
 }
 
+qrt_status entry_check(const struct entry *e)
+{
+    TRY(check_record(&e->record));
+    const char *ptx = e->part[ENTRY_PTX].data;
+    const size_t ptx_bytes = e->part[ENTRY_PTX].bytes;
+    if (ptx_bytes > 0 && ptx[ptx_bytes - 1] != 0) /* the driver reads it as a string */
+        return error_set(QRT_E_FORMAT, "kernel entry: the PTX text has no end");
+    return QRT_OK;
+}
+
 static qrt_status check_size(const struct header *h, size_t count)
 {
     if (memcmp(h->magic, magic, sizeof magic) != 0)
@@ -130,10 +140,6 @@ static qrt_status read_parts(const struct header *h, const uint8_t *bytes, size_
         out->part[i].data = bytes + offset;
         out->part[i].bytes = (size_t)size;
     }
-    const char *ptx = out->part[ENTRY_PTX].data;
-    const size_t ptx_bytes = out->part[ENTRY_PTX].bytes;
-    if (ptx_bytes > 0 && ptx[ptx_bytes - 1] != 0) /* the driver reads it as a string */
-        return error_set(QRT_E_FORMAT, "kernel entry: the PTX text has no end");
     return QRT_OK;
 }
 
@@ -146,11 +152,11 @@ qrt_status entry_parse(const void *bytes, size_t count, struct entry *out)
     memcpy(&h, bytes, sizeof h);
     TRY(check_size(&h, count));
     TRY(check_hash(bytes, count));
-    TRY(check_record(&h.record));
     struct entry e;
     memcpy(e.key, h.key, sizeof e.key);
     e.record = h.record;
     TRY(read_parts(&h, bytes, count, &e));
+    TRY(entry_check(&e));
     *out = e;
     return QRT_OK;
 }

@@ -71,6 +71,9 @@ struct entry {
 /* Check everything (sizes, hash, enum ranges, strings, grid) and fill *out. */
 qrt_status entry_parse(const void *bytes, size_t count, struct entry *out);
 
+/* The part of entry_parse() that is not about bytes: enum ranges, strings, grid, end of the PTX. */
+qrt_status entry_check(const struct entry *e);
+
 /* Serialize into a block of alloc'd memory (free()). */
 qrt_status entry_serialize(const struct entry *e, void **bytes, size_t *count);
 

@@ -204,9 +204,9 @@ QRT_API qrt_status qrt_model_needs(const qrt_model *model, const qrt_device *dev
                                    int (*need)(void *user, const char *request, int have),
                                    void *user);
 
-/* Say with `need` (NULL: nobody) what such a session needs and load all of it, so that opening the
- * session finds it in place.  QRT_E_KERNEL: some are missing; the message names them and the command
- * that makes them. */
+/* Tell `need` (as above; NULL: nobody) what such a session needs and load all of it, however many it
+ * wanted to hear of, so that opening the session finds it in place.  QRT_E_KERNEL: some are missing;
+ * the message names them and the command that makes them, and nothing was loaded. */
 QRT_API qrt_status qrt_prepare(qrt_device *device, const qrt_model *model,
                                const qrt_session_options *options,
                                int (*need)(void *user, const char *request, int have), void *user);

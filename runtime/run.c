@@ -173,26 +173,27 @@ static void (*const bind[OP_COUNT])(const struct binding *, union op_args *) = {
 
 /* ---- launching ---- */
 
-static qrt_status launch(const struct qrt_session *s, int request, int M, const union op_args *args)
+static qrt_status launch(const struct qrt_session *s, int choice, int M, const union op_args *args)
 {
-    return s->device->ops->launch(s->device, choice_kernel(&s->choices, request, M),
+    const int request = s->choices.items[choice].request;
+    return s->device->ops->launch(s->device, choice_kernel(&s->choices, choice, M),
                                   &s->plan.requests[request], args);
 }
 
-static int split_of(const struct qrt_session *s, int request, int M, const union op_args *args)
+static int split_of(const struct qrt_session *s, int choice, int M, const union op_args *args)
 {
-    return choice_split(s->device, choice_kernel(&s->choices, request, M), args);
+    return choice_split(s->device, choice_kernel(&s->choices, choice, M), args);
 }
 
 /* A linear whose K is cut into parts writes partial sums, which a reduce adds up. */
-static qrt_status launch_linear(const struct qrt_session *s, const struct plan_step *step,
+static qrt_status launch_linear(const struct qrt_session *s, const struct step_choice *step,
                                 union op_args *args)
 {
     struct qk_linear *a = &args->linear;
-    a->split = split_of(s, step->request, a->M, args);
-    if (a->split == 1) return launch(s, step->request, a->M, args);
+    a->split = split_of(s, step->own, a->M, args);
+    if (a->split == 1) return launch(s, step->own, a->M, args);
     a->partial = s->scratch.partial;
-    TRY(launch(s, step->request, a->M, args));
+    TRY(launch(s, step->own, a->M, args));
     const union op_args sum = {.reduce = {.partial = a->partial,
                                           .y = a->y,
                                           .ldy = a->ldy,
@@ -203,17 +204,17 @@ static qrt_status launch_linear(const struct qrt_session *s, const struct plan_s
 }
 
 /* The same of a context. */
-static qrt_status launch_attention(const struct qrt_session *s, const struct plan_step *step,
+static qrt_status launch_attention(const struct qrt_session *s, const struct step_choice *step,
                                    union op_args *args)
 {
     struct qk_attention *a = &args->attention;
-    a->split = split_of(s, step->request, a->M, args);
-    if (a->split == 1) return launch(s, step->request, a->M, args);
+    a->split = split_of(s, step->own, a->M, args);
+    if (a->split == 1) return launch(s, step->own, a->M, args);
     const int64_t rows = (int64_t)a->split * a->M * a->heads;
     a->part = s->scratch.partial;
     a->part_top = a->part + rows * a->head;
     a->part_sum = a->part_top + rows;
-    TRY(launch(s, step->request, a->M, args));
+    TRY(launch(s, step->own, a->M, args));
     const union op_args sum = {.combine = {.part = a->part,
                                            .part_top = a->part_top,
                                            .part_sum = a->part_sum,
@@ -236,9 +237,10 @@ static qrt_status run_step(const struct qrt_session *s, const struct plan_step *
     union op_args args;
     memset(&args, 0, sizeof args);
     bind[b.desc->op](&b, &args);
-    if (b.desc->op == OP_LINEAR) return launch_linear(s, step, &args);
-    if (b.desc->op == OP_ATTENTION) return launch_attention(s, step, &args);
-    return launch(s, step->request, rows->count, &args);
+    const struct step_choice *choice = &s->choices.by_step[step - s->plan.steps];
+    if (b.desc->op == OP_LINEAR) return launch_linear(s, choice, &args);
+    if (b.desc->op == OP_ATTENTION) return launch_attention(s, choice, &args);
+    return launch(s, choice->own, rows->count, &args);
 }
 
 /* The steps of the layers (which < 0: of embed and all layers; else of that one). */

@@ -131,16 +131,23 @@ static size_t split_sizes(const struct qrt_session *s, const struct plan_step *s
 /* f32 values of a step's largest parts over all M. */
 static size_t partial_floats(const struct qrt_session *s, const struct plan_step *step)
 {
+    const int choice = s->choices.by_step[step - s->plan.steps].own;
     size_t most = 0;
     for (int M = 1; M <= s->max_m; M++) {
         union op_args args;
         const size_t row = split_sizes(s, step, M, &args);
-        const int split =
-            choice_split(s->device, choice_kernel(&s->choices, step->request, M), &args);
+        const int split = choice_split(s->device, choice_kernel(&s->choices, choice, M), &args);
         const size_t floats = (size_t)split * (size_t)M * row;
         if (split > 1 && floats > most) most = floats;
     }
     return most;
+}
+
+/* Whether an earlier step is the same to partial_floats(): linears of one shape are. */
+static int is_repeated(const struct qrt_session *s, size_t step)
+{
+    const struct choice *c = &s->choices.items[s->choices.by_step[step].own];
+    return c->N > 0 && (size_t)c->first_step < step;
 }
 
 static qrt_status take_scratch(struct qrt_session *s)
@@ -155,7 +162,7 @@ static qrt_status take_scratch(struct qrt_session *s)
                 (size_t)round_up(s->buffers[step->op->in[0]].width, QUANTIZE_BLOCK);
             if (width > widest) widest = width;
         }
-        if (step->sum < 0) continue;
+        if (step->sum < 0 || is_repeated(s, i)) continue;
         const size_t floats = partial_floats(s, step);
         if (floats > partial) partial = floats;
     }
@@ -319,21 +326,40 @@ void qrt_session_close(qrt_session *session)
     rt_free(d->rt, session);
 }
 
+/* The plan that a session with these options would have; its largest M in *max_m. */
+static qrt_status plan_session(const struct qrt_device *d, const struct qrt_model *m,
+                               const qrt_session_options *options, struct plan *plan, int *max_m)
+{
+    qrt_session_options given = {.size = 0};
+    struct plan_target target;
+    TRY(read_options(m, options, &given));
+    *max_m = given.max_m;
+    return choice_plan(d, m, given.max_m, given.exact, &target, plan);
+}
+
 qrt_status qrt_model_needs(const qrt_model *model, const qrt_device *device,
                            const qrt_session_options *options,
                            int (*need)(void *user, const char *request, int have), void *user)
 {
-    qrt_session_options given = {.size = 0};
-    TRY(read_options(model, options, &given));
-    struct plan_target target;
-    struct plan plan = {.rt = NULL};
-    if (choice_is_ref(device)) return QRT_OK;
-    const qrt_status status = choice_plan(device, model, given.max_m, given.exact, &target, &plan);
-    for (int i = 0; status == QRT_OK && i < plan.request_count; i++) {
-        char name[OP_NAME_BYTES];
-        op_desc_name(&plan.requests[i], name);
-        if (need(user, name, choice_covers(device, &plan.requests[i], given.max_m))) break;
-    }
+    struct plan plan;
+    int max_m;
+    TRY(plan_session(device, model, options, &plan, &max_m));
+    if (!choice_is_ref(device)) choice_tell(device, &plan, max_m, need, user);
+    plan_free(&plan);
+    return QRT_OK;
+}
+
+qrt_status qrt_prepare(qrt_device *device, const qrt_model *model,
+                       const qrt_session_options *options,
+                       int (*need)(void *user, const char *request, int have), void *user)
+{
+    struct plan plan;
+    struct choices choices;
+    int max_m;
+    TRY(plan_session(device, model, options, &plan, &max_m));
+    if (need && !choice_is_ref(device)) choice_tell(device, &plan, max_m, need, user);
+    const qrt_status status = choice_make(device, model, &plan, max_m, &choices);
+    if (status == QRT_OK) choice_free(device->rt, &choices);
     plan_free(&plan);
     return status;
 }

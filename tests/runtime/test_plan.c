@@ -38,9 +38,6 @@ static struct {
     int sums;              /* the op that has to come next, and adds up parts; 0: any */
 } seen;
 
-static struct kernel kernels[MAX_KERNELS];
-static struct kernel *kernel_list[MAX_KERNELS];
-
 /* Parts of a split linear: all of it in the first, nothing in the others; y stays untouched. */
 static qrt_status launch_split(const struct op_desc *desc, const union op_args *args)
 {
@@ -100,6 +97,12 @@ static void note_unplace(struct qrt_device *d, const void *address)
     seen.placed--;
 }
 
+static void note_unload(struct qrt_device *d, struct kernel *k)
+{
+    (void)d;
+    (void)k;
+}
+
 static const struct device_ops noting_ops = {
     .kind = "noting",
     .alloc = host_alloc,
@@ -108,17 +111,15 @@ static const struct device_ops noting_ops = {
     .unplace = note_unplace,
     .upload = host_upload,
     .download = host_download,
+    .unload = note_unload,
     .launch = note_launch,
     .sync = host_sync,
 };
 
 static struct qrt_device device_of(const char *arch)
 {
-    struct qrt_device d = {.ops = &noting_ops,
-                           .rt = rt,
-                           .arch = *arch_find(arch),
-                           .kernels = kernel_list,
-                           .info = {.processors = 40}};
+    struct qrt_device d = {
+        .ops = &noting_ops, .rt = rt, .arch = *arch_find(arch), .info = {.processors = 40}};
     d.family = (enum layout_family)d.arch.family;
     d.act = d.arch.kind == ARCH_SM ? ELEM_F16 : ELEM_F32;
     d.kv = ELEM_F16;
@@ -141,14 +142,16 @@ static void set_launch(struct entry_record *r, int split)
 
 static void add_kernel(struct qrt_device *d, const char *request, int m_lo, int m_hi, int split)
 {
-    struct kernel *k = &kernels[d->kernel_count];
-    assert_true(d->kernel_count < MAX_KERNELS);
-    memset(k, 0, sizeof *k);
+    void *block;
+    assert_int_equal(rt_alloc(rt, sizeof(struct kernel), &block), QRT_OK);
+    struct kernel *k = block;
+    k->is_loaded = 1;
+    k->key[0] = (uint8_t)(d->kernel_count + 1);
     assert_int_equal(op_desc_parse(request, &k->record.desc), QRT_OK);
     k->record.m_lo = m_lo;
     k->record.m_hi = m_hi;
     set_launch(&k->record, split);
-    kernel_list[d->kernel_count++] = k;
+    assert_int_equal(device_keep(d, k), QRT_OK);
 }
 
 /* What a model needs, taken down to be added: adding while being asked would deadlock. */
@@ -246,6 +249,7 @@ static void gpu_runs_f16(void **state)
     assert_int_equal(seen.launches[OP_EMBED], 1);
     assert_int_equal(seen.launches[OP_LINEAR], 2 * 7 + 1);
     assert_int_equal(seen.placed, 0);
+    device_drop_kernels(&d);
     qrt_model_close(m);
 }
 
@@ -273,6 +277,7 @@ static void gpu_takes_bf16_where_it_is(void **state)
     run_session(&d, m, 0, 0, got);
     assert_true(distance(got, want) < 4e-2);
     assert_true(distance(got, want) > 1e-4);
+    device_drop_kernels(&d);
     qrt_model_close(m);
 }
 
@@ -284,12 +289,14 @@ static void split_parts_are_added(void **state)
     struct qrt_device d = device_of("sm_80");
     add_needs(&d, m, 1);
     run_session(&d, m, 0, 0, whole);
+    device_drop_kernels(&d);
     d = device_of("sm_80");
     add_needs(&d, m, 3);
     run_session(&d, m, 0, 5, split);
     assert_int_equal(seen.most_split, 3);
     assert_int_equal(seen.launches[OP_REDUCE], seen.launches[OP_LINEAR]);
     assert_memory_equal(whole, split, sizeof whole);
+    device_drop_kernels(&d);
     qrt_model_close(m);
 }
 
@@ -320,6 +327,7 @@ static void runtime_chooses_the_split(void **state)
     run_session(&d, m, 0, 0, logits);
     assert_int_equal(seen.most_split, 0);
     assert_int_equal(seen.launches[OP_REDUCE], 0);
+    device_drop_kernels(&d);
     qrt_model_close(m);
 }
 
@@ -372,11 +380,13 @@ static void split_contexts_are_combined(void **state)
         assert_int_equal(seen.parts[rows], 4);
         assert_int_equal(seen.launches[OP_COMBINE], seen.launches[OP_ATTENTION]);
         assert_true(distance(split, whole) < 1e-3); /* f16 may round otherwise */
+        device_drop_kernels(&d);
     }
     struct qrt_device d = device_of("sm_80");
     add_needs(&d, m, 1);
     run_session(&d, m, 0, 0, split);
     assert_int_equal(seen.parts[TOKENS], 1); /* many rows fill the GPU by themselves */
+    device_drop_kernels(&d);
     qrt_model_close(m);
 }
 
@@ -400,6 +410,7 @@ static void cpu_quantizes_once(void **state)
     run_session(&d, m, 1, 32, exact);
     assert_int_equal(seen.launches[OP_QUANTIZE], 0);
     assert_true(distance(exact, want) < 1e-3); /* the cache is f16 */
+    device_drop_kernels(&d);
     qrt_model_close(m);
 }
 
@@ -423,6 +434,7 @@ static void cpu_takes_f32_without_int8(void **state)
     run_session(&d, m, 0, 64, logits);
     assert_int_equal(seen.launches[OP_QUANTIZE], 0);
     assert_int_equal(seen.launches[OP_LINEAR], 2 * 7 + 1);
+    device_drop_kernels(&d);
     qrt_model_close(m);
 }
 
@@ -438,6 +450,7 @@ static void other_families_are_refused(void **state)
     assert_non_null(strstr(qrt_message(), "qgen pack"));
     assert_int_equal(seen.placed, 0);
     assert_null(s);
+    device_drop_kernels(&d);
     qrt_model_close(m);
 }
 
