@@ -25,67 +25,9 @@
 #include "file.h"
 #include "helpers.h"
 
+#include "command.h"
+
 #define REQUEST "--request linear.w4g128.f32.f32 --shape 96x256"
-
-enum { OUTPUT_BYTES = 1 << 20 };
-
-static char folder[64], output[OUTPUT_BYTES], errors[1 << 16];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    char store[96];
-    strcpy(folder, "/tmp/qgen-tune-XXXXXX");
-    if (!mkdtemp(folder)) return -1;
-    snprintf(store, sizeof store, "%s/store", folder);
-    return setenv("QGEN_CACHE", store, 1);
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
-}
-
-/* Run qgen; its stdout in `output`, its stderr in `errors`. */
-static int qgen(const char *arguments)
-{
-    char command[1024], path[96];
-    void *text;
-    size_t count;
-    snprintf(path, sizeof path, "%s/errors", folder);
-    snprintf(command, sizeof command, "%s/qgen %s 2>%s", BINARY_DIR, arguments, path);
-    FILE *f = popen(command, "r");
-    assert_non_null(f);
-    output[fread(output, 1, sizeof output - 1, f)] = 0;
-    const int code = pclose(f);
-    assert_int_equal(file_read(path, sizeof errors - 1, &text, &count), QRT_OK);
-    snprintf(errors, sizeof errors, "%s", (char *)text);
-    free(text);
-    assert_true(WIFEXITED(code));
-    return WEXITSTATUS(code);
-}
-
-static json_t *qgen_json(const char *arguments, const char *schema)
-{
-    char full[900];
-    snprintf(full, sizeof full, "%s --format json", arguments);
-    const int code = qgen(full);
-    if (code != 0) fail_msg("%s: exit %d, %s", arguments, code, errors);
-    json_error_t error;
-    json_t *json = json_loads(output, 0, &error);
-    if (!json) fail_msg("%s: %s", arguments, error.text);
-    assert_string_equal(json_string_value(json_object_get(json, "schema")), schema);
-    return json;
-}
-
-static long long integer_of(const json_t *object, const char *key)
-{
-    if (!json_is_integer(json_object_get(object, key))) fail_msg("no integer '%s'", key);
-    return json_integer_value(json_object_get(object, key));
-}
 
 static double number_of(const json_t *object, const char *key)
 {
@@ -105,13 +47,13 @@ static char *text_of_file(const char *where, const char *suffix)
     char path[512];
     void *text = NULL;
     size_t count;
-    snprintf(path, sizeof path, "%s/store/%s", folder, where);
+    snprintf(path, sizeof path, "%s/store/%s", command_folder, where);
     DIR *d = opendir(path);
     for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
         const size_t length = strlen(e->d_name), tail = strlen(suffix);
         if (e->d_name[0] == '.' || length < tail || strcmp(e->d_name + length - tail, suffix) != 0)
             continue;
-        snprintf(path, sizeof path, "%s/store/%s/%s", folder, where, e->d_name);
+        snprintf(path, sizeof path, "%s/store/%s/%s", command_folder, where, e->d_name);
         assert_int_equal(file_read(path, 1 << 20, &text, &count), QRT_OK);
     }
     if (d) closedir(d);
@@ -134,14 +76,14 @@ static void check_candidate(const json_t *c)
     assert_true(number_of(c, "low_s") <= number_of(c, "median_s"));
     assert_true(number_of(c, "high_s") >= number_of(c, "median_s"));
     assert_true(number_of(c, "ratio") > 0);
-    assert_true(integer_of(c, "repeats") >= 3);
+    assert_true(command_integer(c, "repeats") >= 3);
 }
 
 static void dry_runs_keep_nothing(void **state)
 {
     (void)state;
-    json_t *json = qgen_json("tune --dry-run " REQUEST " --m 1 --budget 2s", "qgen.tune/1");
-    assert_int_equal(integer_of(json, "winners"), 0);
+    json_t *json = command_json(0, "qgen.tune/1", "tune --dry-run " REQUEST " --m 1 --budget 10m");
+    assert_int_equal(command_integer(json, "winners"), 0);
     json_decref(json);
     char *winners = text_of_file("tuned", ".txt");
     assert_string_equal(winners, "");
@@ -151,7 +93,7 @@ static void dry_runs_keep_nothing(void **state)
 static void json_has_all_fields(void **state)
 {
     (void)state;
-    json_t *json = qgen_json("tune " REQUEST " --m 1,16 --budget 3s", "qgen.tune/1");
+    json_t *json = command_json(0, "qgen.tune/1", "tune " REQUEST " --m 1,16 --budget 10m");
     const json_t *entries = json_object_get(json, "entries"), *entry;
     size_t i, measured = 0;
     assert_int_equal(json_array_size(entries), 2);
@@ -159,22 +101,22 @@ static void json_has_all_fields(void **state)
     {
         const json_t *candidates = json_object_get(entry, "candidates"), *c;
         size_t j;
-        assert_int_equal(integer_of(entry, "n"), 96);
-        assert_int_equal(integer_of(entry, "k"), 256);
-        assert_int_equal(integer_of(entry, "m"), i == 0 ? 1 : 16);
-        assert_int_equal(integer_of(entry, "default"), 0);
-        assert_in_range(integer_of(entry, "winner"), 0, json_array_size(candidates) - 1);
+        assert_int_equal(command_integer(entry, "n"), 96);
+        assert_int_equal(command_integer(entry, "k"), 256);
+        assert_int_equal(command_integer(entry, "m"), i == 0 ? 1 : 16);
+        assert_int_equal(command_integer(entry, "default"), 0);
+        assert_in_range(command_integer(entry, "winner"), 0, json_array_size(candidates) - 1);
         json_array_foreach(candidates, j, c) check_candidate(c);
         measured += json_array_size(candidates);
     }
-    assert_int_equal(integer_of(json, "trials"), measured);
-    assert_int_equal(integer_of(json, "tuned") + integer_of(json, "kept_default"), 2);
-    assert_int_equal(integer_of(json, "wrong") + integer_of(json, "crashed") +
-                         integer_of(json, "timed_out") + integer_of(json, "failed"),
+    assert_int_equal(command_integer(json, "trials"), measured);
+    assert_int_equal(command_integer(json, "tuned") + command_integer(json, "kept_default"), 2);
+    assert_int_equal(command_integer(json, "wrong") + command_integer(json, "crashed") +
+                         command_integer(json, "timed_out") + command_integer(json, "failed"),
                      0);
-    assert_true(integer_of(json, "winners") >= 1);
+    assert_true(command_integer(json, "winners") >= 1);
     const json_t *first = json_object_get(json, "first_choice");
-    assert_int_equal(integer_of(first, "entries"), 2);
+    assert_int_equal(command_integer(first, "entries"), 2);
     assert_true(number_of(first, "median") >= 1 &&
                 number_of(first, "worst") >= number_of(first, "median"));
     json_decref(json);
@@ -192,7 +134,7 @@ static void trials_and_winners_are_files(void **state)
     assert_string_equal(text_of(line, "schema"), "qgen.trial/1");
     assert_string_equal(text_of(line, "outcome"), "measured");
     assert_string_equal(text_of(line, "request"), "linear.w4g128.f32.f32");
-    assert_int_equal(integer_of(line, "place"), 0);
+    assert_int_equal(command_integer(line, "place"), 0);
     assert_true(number_of(line, "median_s") > 0);
     json_decref(line);
     assert_non_null(strstr(winners, " linear.w4g128.f32.f32 96x256 "));
@@ -204,24 +146,25 @@ static void trials_and_winners_are_files(void **state)
 static void resuming_measures_nothing(void **state)
 {
     (void)state;
-    json_t *json = qgen_json("tune " REQUEST " --m 1,16 --budget 3s --resume", "qgen.tune/1");
-    assert_int_equal(integer_of(json, "trials"), 0);
-    assert_true(integer_of(json, "resumed") >= 4);
+    json_t *json =
+        command_json(0, "qgen.tune/1", "tune " REQUEST " --m 1,16 --budget 10m --resume");
+    assert_int_equal(command_integer(json, "trials"), 0);
+    assert_true(command_integer(json, "resumed") >= 4);
     json_decref(json);
-    assert_int_equal(qgen("tune " REQUEST " --m 1,16 --budget 3s --resume"), 0);
-    assert_non_null(strstr(output, "96x256"));
-    assert_non_null(strstr(output, "0 trials"));
-    assert_non_null(strstr(output, "first choice of the ranking"));
+    assert_int_equal(command_run("tune " REQUEST " --m 1,16 --budget 10m --resume"), 0);
+    assert_non_null(strstr(command_output, "96x256"));
+    assert_non_null(strstr(command_output, "0 trials"));
+    assert_non_null(strstr(command_output, "first choice of the ranking"));
 }
 
 static void two_runs_are_compared(void **state)
 {
     (void)state;
     json_t *json =
-        qgen_json("tune --dry-run " REQUEST " --m 2 --budget 2s --repeat", "qgen.tune/1");
+        command_json(0, "qgen.tune/1", "tune --dry-run " REQUEST " --m 2 --budget 10m --repeat");
     const json_t *both = json_object_get(json, "repeat");
-    assert_int_equal(integer_of(both, "compared"), 1);
-    assert_in_range(integer_of(both, "agree"), 0, 1);
+    assert_int_equal(command_integer(both, "compared"), 1);
+    assert_in_range(command_integer(both, "agree"), 0, 1);
     json_decref(json);
 }
 
@@ -235,7 +178,7 @@ static pid_t start_long_run(void)
     size_t length = 0;
     for (int m = 1; m <= 200; m++)
         length += (size_t)snprintf(text + length, sizeof text - length, m > 1 ? ",%d" : "%d", m);
-    snprintf(path, sizeof path, "%s/long", folder);
+    snprintf(path, sizeof path, "%s/long", command_folder);
     if (!freopen(path, "w", stdout) || dup2(STDOUT_FILENO, STDERR_FILENO) < 0) _exit(1);
     execl(BINARY_DIR "/qgen", "qgen", "tune", "--request", "linear.w4g128.f32.f32", "--shape",
           "64x128", "--m", text, "--budget", "10m", NULL);
@@ -260,7 +203,7 @@ static void stopping_keeps_what_is_known(void **state)
     char path[96];
     void *text;
     size_t count;
-    snprintf(path, sizeof path, "%s/long", folder);
+    snprintf(path, sizeof path, "%s/long", command_folder);
     assert_int_equal(file_read(path, 1 << 20, &text, &count), QRT_OK);
     assert_non_null(strstr(text, "stopped: the best so far is kept"));
     assert_non_null(strstr(text, "without a verdict"));
@@ -280,56 +223,48 @@ static void check_row(const json_t *r)
     assert_true(fabs(number_of(r, "bytes_per_s") * median / number_of(r, "bytes") - 1) < 1e-6);
     assert_true(fabs(number_of(r, "ops_per_s") * median / number_of(r, "ops") - 1) < 1e-6);
     assert_true(fabs(number_of(r, "ratio") * ceiling * median / amount - 1) < 1e-6);
-    assert_true(number_of(r, "ops") == 2.0 * 96 * 256 * (double)integer_of(r, "m"));
+    assert_true(number_of(r, "ops") == 2.0 * 96 * 256 * (double)command_integer(r, "m"));
 }
 
 static void bench_has_ceilings(void **state)
 {
     (void)state;
-    json_t *json = qgen_json("bench " REQUEST " --m 1,16 --seconds 0.02", "qgen.bench/1");
+    json_t *json = command_json(0, "qgen.bench/1", "bench " REQUEST " --m 1,16 --seconds 0.02");
     const json_t *rows = json_object_get(json, "rows"), *row;
     const json_t *ceilings = json_object_get(json, "ceilings");
     size_t i;
-    assert_true(integer_of(json_object_get(json, "device"), "processors") >= 1);
+    assert_true(command_integer(json_object_get(json, "device"), "processors") >= 1);
     assert_true(number_of(ceilings, "bytes_per_s") > 0);
     assert_true(number_of(json_object_get(ceilings, "ops_per_s"), "f32") > 0);
     text_of(json, "version");
     assert_int_equal(json_array_size(rows), 2);
     json_array_foreach(rows, i, row) check_row(row);
     json_decref(json);
-    assert_int_equal(qgen("bench " REQUEST " --m 1 --seconds 0.02 --flush"), 0);
-    assert_non_null(strstr(output, "linear.w4g128.f32.f32"));
-    assert_non_null(strstr(output, "GB/s"));
-}
-
-static void expect_exit(int code, const char *arguments, const char *words)
-{
-    const int got = qgen(arguments);
-    if (got != code) fail_msg("%s: exit %d, expected %d: %s", arguments, got, code, errors);
-    if (!strstr(errors, words)) fail_msg("%s: '%s' lacks '%s'", arguments, errors, words);
-    assert_string_equal(output, "");
+    assert_int_equal(command_run("bench " REQUEST " --m 1 --seconds 0.02 --flush"), 0);
+    assert_non_null(strstr(command_output, "linear.w4g128.f32.f32"));
+    assert_non_null(strstr(command_output, "GB/s"));
 }
 
 static void errors_are_clear(void **state)
 {
     (void)state;
-    expect_exit(2, "tune", "--scheme");
-    expect_exit(2, "tune " REQUEST " --budget soon", "--budget soon: a time like 90s");
-    expect_exit(2, "tune " REQUEST " --budget 0", "--budget 0");
-    expect_exit(2, "tune " REQUEST " --m 1..4", "--m 1..4: a list of numbers");
-    expect_exit(2, "tune " REQUEST " --m 0", "--m 0");
-    expect_exit(2, "tune " REQUEST " --top 0", "must be 1 to 64");
-    expect_exit(2, "tune --request add.f32", "no linear");
-    expect_exit(2, "tune " REQUEST " --arch sm_80", "sm_80");
-    expect_exit(5, "tune " REQUEST " --device abacus", "abacus");
-    expect_exit(5, "tune --device cuda:0 --driver /nonexistent/libcuda.so --scheme w4g128",
-                "nonexistent");
-    expect_exit(2, "bench", "--scheme");
-    expect_exit(5, "bench " REQUEST " --device ref", "no kernels");
-    assert_int_equal(qgen("--help"), 0);
-    assert_non_null(strstr(output, "  tune "));
-    assert_non_null(strstr(output, "  bench "));
-    assert_null(strstr(output, "\n  measure "));
+    command_expect(2, "--scheme", "tune");
+    command_expect(2, "--budget soon: a time like 90s", "tune " REQUEST " --budget soon");
+    command_expect(2, "--budget 0", "tune " REQUEST " --budget 0");
+    command_expect(2, "--m 1..4: a list of numbers", "tune " REQUEST " --m 1..4");
+    command_expect(2, "--m 0", "tune " REQUEST " --m 0");
+    command_expect(2, "must be 1 to 64", "tune " REQUEST " --top 0");
+    command_expect(2, "no linear", "tune --request add.f32");
+    command_expect(2, "sm_80", "tune " REQUEST " --arch sm_80");
+    command_expect(5, "abacus", "tune " REQUEST " --device abacus");
+    command_expect(5, "nonexistent",
+                   "tune --device cuda:0 --driver /nonexistent/libcuda.so --scheme w4g128");
+    command_expect(2, "--scheme", "bench");
+    command_expect(5, "no kernels", "bench " REQUEST " --device ref");
+    assert_int_equal(command_run("--help"), 0);
+    assert_non_null(strstr(command_output, "  tune "));
+    assert_non_null(strstr(command_output, "  bench "));
+    assert_null(strstr(command_output, "\n  measure "));
 }
 
 int main(void)
@@ -344,5 +279,5 @@ int main(void)
         cmocka_unit_test(bench_has_ceilings),
         cmocka_unit_test(errors_are_clear),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, command_begin, command_end);
 }
