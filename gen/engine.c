@@ -91,9 +91,11 @@ static qrt_status add_kernels(struct engine *e, const struct pipeline_result *r)
 {
     for (size_t i = 0; i < r->count; i++)
         TRY(qrt_kernels_add(e->device, r->kernels[i].bytes, r->kernels[i].count, QRT_TRUST_CALLER));
+    TRY(device_add_winners(e->device, r->winners, r->winner_count));
     e->compiled += (int)r->compiled;
     e->reused += (int)r->reused;
     if (r->store_problem[0]) cli_note("kernels could not be stored: %s", r->store_problem);
+    if (r->note[0]) cli_note("%s", r->note);
     return QRT_OK;
 }
 
@@ -103,8 +105,10 @@ static qrt_status make_kernels(struct engine *e, const struct engine_options *o,
     struct cli_progress progress;
     struct pipeline *pipeline;
     struct pipeline_result result = {0};
+    char device[WINNER_DEVICE_BYTES];
+    winners_device_name(e->device_info.name, device);
     const struct pipeline_options how = {
-        .offline = o->offline, .progress = show_kernels, .user = &progress};
+        .offline = o->offline, .device = device, .progress = show_kernels, .user = &progress};
     TRY(pipeline_open(&how, &pipeline));
     cli_progress_start(&progress, o->cli, "kernels", "kernels", 0);
     qrt_status status =

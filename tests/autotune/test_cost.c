@@ -1,7 +1,7 @@
 /* test_cost.c -- contract of cost.h
  *
  * - a launch long enough takes as long as its slowest unit alone, bytes over bandwidth or multiply-adds
- *   over the tensor cores' rate, and at most two fifths more
+ *   over the tensor cores' rate, and what it asks of other units costs at most three fifths more
  * - more rows, more columns, more of K of the same kernel are never faster; a split that is fixed
  *   included; the times of all units neither
  * - twice the GPU (processors, bandwidths, tensor cores) takes half of the time of a large launch,
@@ -94,11 +94,14 @@ static void it_is_as_fast_as_the_slowest_unit(void **state)
     const double bytes = (double)N * (double)K * gemv.bytes_per_weight / a100.memory_bytes_s;
     assert_int_equal(c.bound, COST_MEMORY);
     assert_true(c.seconds > bytes && c.seconds < 1.3 * bytes);
-    const struct model_kernel gemm = model_gemm(128, 256, 8, 3, 1, 16);
+    struct model_kernel gemm = model_gemm(128, 256, 8, 3, 1, 16);
     c = cost_of(&a100, &gemm, 8192, 8192, 8192);
     const double ops = 2 * 8192.0 * 8192.0 * 8192.0 / a100.f16_ops_s;
     assert_int_equal(c.bound, COST_TENSOR);
-    assert_true(c.seconds > ops && c.seconds < 1.4 * ops);
+    assert_true(c.seconds > ops && c.seconds < 1.6 * ops);
+    gemm.profile.step.issue = gemm.profile.step.wavefronts = gemm.profile.step.load_bytes = 0;
+    c = cost_of(&a100, &gemm, 8192, 8192, 8192);
+    assert_true(c.seconds > ops && c.seconds < 1.05 * ops);
     struct model_kernel warpgroup = model_wgmma(128, 2, 3, 1, 4); /* mma.sync has less of Hopper */
     const double fast = cost_of(&h100, &warpgroup, 8192, 8192, 8192).by_unit[COST_TENSOR];
     warpgroup.record.map.rows = 0;

@@ -18,6 +18,7 @@
 #include "compile.h"
 #include "error.h"
 #include "helpers.h"
+#include "library.h"
 #include "pipeline.h" /* pipeline_ranges */
 
 enum { MOST_THREADS = 1024, MOST_REGISTERS = 255, REGISTERS_SM = 65536, RESERVED = 1024 };
@@ -256,6 +257,29 @@ static void nothing_asks_for_too_much(void **state)
     compile_close(compiler);
 }
 
+/* One request for each template: the ops around the linears too. */
+static void no_template_asks_for_too_much(void **state)
+{
+    (void)state;
+    size_t launched = 0;
+    for (const struct arch *a = arch_table(); a->name[0]; a++) {
+        struct request_set samples = {0};
+        if (a->kind != ARCH_SM) continue;
+        assert_int_equal(library_add_samples(&samples, a), QRT_OK);
+        for (size_t i = 0; i < samples.count; i++) {
+            struct candidate *c;
+            size_t count;
+            if (template_candidates(set, &samples.items[i], &c, &count) != QRT_OK)
+                fail_msg("%s", qrt_message());
+            for (size_t k = 0; k < count; k++) check_launch(&c[k].record, a);
+            launched += count;
+            free(c);
+        }
+        request_set_free(&samples);
+    }
+    assert_true(launched > 1000);
+}
+
 static void small_parts_refuse_more(void **state)
 {
     (void)state;
@@ -275,6 +299,7 @@ int main(void)
         cmocka_unit_test(candidates_are_found_again),
         cmocka_unit_test(refusals_add_up),
         cmocka_unit_test(nothing_asks_for_too_much),
+        cmocka_unit_test(no_template_asks_for_too_much),
         cmocka_unit_test(small_parts_refuse_more),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
