@@ -6,7 +6,6 @@
 
 #include "error.h"
 #include "pipeline.h"
-#include "rank.h"
 
 /* One row is a matrix-vector product; up to 8 fill the narrow side of an mma; then the tiles. */
 static const struct pipeline_range ranges[] = {
@@ -67,6 +66,15 @@ int rejected_add(struct rejected *r, const struct entry_record *record)
     return 1;
 }
 
+int rejected_about(const struct rejected *r, const struct request *request)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (op_desc_equal(&r->records[i].desc, &request->desc) &&
+            strcmp(r->records[i].arch, request->arch->name) == 0)
+            return 1;
+    return 0;
+}
+
 void rejected_free(struct rejected *r)
 {
     free(r->records);
@@ -106,12 +114,9 @@ static int merge(const struct chooser *ch, const struct choice *new)
     return 0;
 }
 
-static qrt_status add(const struct chooser *ch, const struct candidate *c, int lo, int hi)
+qrt_status choices_add(struct choices *out, struct template_set *set, const struct candidate *c)
 {
-    struct choices *out = ch->out;
     struct choice new = {.candidate = *c};
-    new.candidate.record.m_lo = lo;
-    new.candidate.record.m_hi = hi;
     if (out->count == out->capacity) {
         const size_t capacity = out->capacity ? 2 * out->capacity : 16;
         struct choice *items = realloc(out->items, capacity * sizeof *items);
@@ -119,40 +124,24 @@ static qrt_status add(const struct chooser *ch, const struct candidate *c, int l
         out->items = items;
         out->capacity = capacity;
     }
-    TRY(template_launch(&new.candidate));
-    TRY(unit_make(ch->set, &new.candidate, &new.unit));
-    if (merge(ch, &new))
-        unit_free(&new.unit);
-    else
-        out->items[out->count++] = new;
+    TRY(unit_make(set, c, &new.unit));
+    out->items[out->count++] = new;
+    return QRT_OK;
+}
+
+static qrt_status add(const struct chooser *ch, const struct candidate *c, int lo, int hi)
+{
+    struct choices *out = ch->out;
+    struct candidate new = *c;
+    new.record.m_lo = lo;
+    new.record.m_hi = hi;
+    TRY(template_launch(&new));
+    TRY(choices_add(out, ch->set, &new));
+    if (merge(ch, &out->items[out->count - 1])) unit_free(&out->items[--out->count].unit);
     return QRT_OK;
 }
 
 /* ---- ranges ---- */
-
-/* Whether a launch with `rows` rows gives each multiprocessor a block, at every shape asked for. */
-static qrt_status fills(const struct chooser *ch, struct candidate *c, int rows, int *out)
-{
-    const struct choose_options *o = ch->options;
-    const int processors = rank_processors(ch->request->arch);
-    *out = 1;
-    if (ch->request->desc.op != OP_LINEAR || processors == 1) return QRT_OK;
-    if (o->shape_count > 0) TRY(template_launch(c));
-    for (size_t i = 0; i < o->shape_count; i++)
-        if (rank_blocks(&c->record, rows, o->shapes[i].N, o->shapes[i].K) < processors) *out = 0;
-    return QRT_OK;
-}
-
-/* What a candidate has to satisfy, strictest first: a bad kernel is better than none. */
-enum demand { DEMAND_FILLS, DEMAND_SOUND, DEMAND_NONE, DEMAND_COUNT };
-
-static qrt_status satisfies(const struct chooser *ch, enum demand demand, struct candidate *c,
-                            int lo, int hi, int *out)
-{
-    *out = demand == DEMAND_NONE || !is_rejected(ch->options->rejected, c, lo, hi);
-    if (*out && demand == DEMAND_FILLS) return fills(ch, c, lo, out);
-    return QRT_OK;
-}
 
 /* Take the best of the candidates that reach from lo as far as any does, at most to hi. `covered`
  * gets the last row that has one, 0 when none starts at lo. */
@@ -164,12 +153,10 @@ static qrt_status choose_from(const struct chooser *ch, struct candidate *c, siz
         if (c[i].record.m_lo <= lo) furthest = max_of(furthest, min_of(hi, c[i].record.m_hi));
     *covered = furthest;
     if (furthest < lo) return QRT_OK;
-    for (int demand = 0; demand < DEMAND_COUNT && taken == 0; demand++)
+    for (int any = 0; any <= 1 && taken == 0; any++) /* a bad kernel is better than none */
         for (size_t i = 0; i < count && left > taken; i++) {
-            int good;
             if (c[i].record.m_lo > lo || c[i].record.m_hi < furthest) continue;
-            TRY(satisfies(ch, (enum demand)demand, &c[i], lo, furthest, &good));
-            if (!good) continue;
+            if (!any && is_rejected(ch->options->rejected, &c[i], lo, furthest)) continue;
             TRY(add(ch, &c[i], lo, furthest));
             taken++;
         }

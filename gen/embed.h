@@ -1,4 +1,4 @@
-/* embed.h -- the templates and headers carried inside the program (cmake/embed.cmake) */
+/* embed.h -- the templates, headers and tables carried inside the program (cmake/embed.cmake) */
 #ifndef QGEN_EMBED_H
 #define QGEN_EMBED_H
 

@@ -4,18 +4,20 @@
 
 #include "cli.h"
 
-#define COMMAND(name, help) int cmd_##name(int argc, char **argv);
+#define COMMAND(name, help) COMMAND_WORD(name, #name, help)
+
+#define COMMAND_WORD(name, word, help) int cmd_##name(int argc, char **argv);
 #include "commands.def"
-#undef COMMAND
+#undef COMMAND_WORD
 
 static const struct command {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
-#define COMMAND(name, help) {#name, cmd_##name, help},
+#define COMMAND_WORD(name, word, help) {word, cmd_##name, help},
 #include "commands.def"
-#undef COMMAND
+#undef COMMAND_WORD
     {NULL, NULL, NULL},
 };
 
@@ -34,7 +36,7 @@ static void print_help(FILE *to)
             "       qgen --arch A ...      the same as qgen build --arch A ...\n\n",
             QGEN_VERSION);
     for (const struct command *c = commands; c->name; c++)
-        fprintf(to, "  %-9s %s\n", c->name, c->help);
+        if (c->help) fprintf(to, "  %-9s %s\n", c->name, c->help);
     fprintf(to, "\nEvery command takes --format json.  Results go to stdout, progress to stderr.\n"
                 "Exit codes: 0 done, 1 a check failed, 2 usage, 3 kernel missing, 4 bad input,\n"
                 "5 no such device.\n");
@@ -44,7 +46,8 @@ static int unknown(const char *name)
 {
     const char *names[32] = {0};
     size_t count = 0;
-    for (const struct command *c = commands; c->name; c++) names[count++] = c->name;
+    for (const struct command *c = commands; c->name; c++)
+        if (c->help) names[count++] = c->name;
     const char *near = cli_nearest(name, names, count);
     fprintf(stderr, "qgen: there is no command '%s'", name);
     if (near) fprintf(stderr, "; did you mean '%s'?", near);

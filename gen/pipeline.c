@@ -1,30 +1,25 @@
-/* pipeline.c -- from requests to kernels: enumerate, choose, render, look up or compile, store */
+/* pipeline.c -- from requests to kernels: decide, render, look up or compile, store */
 #include "pipeline.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "cc.h"
-#include "cubin.h"
+#include "compile.h"
 #include "error.h"
 #include "gate.h"
-#include "key.h"
-#include "nvrtc.h"
-#include "unit.h"
+#include "workers.h"
 
-enum { MAX_JOBS = 64, MESSAGE_BYTES = 512, MAX_ROUNDS = 12 };
+enum { MESSAGE_BYTES = 512, MAX_ROUNDS = 12 };
 
 struct pipeline {
     struct pipeline_options options;
     struct template_set *templates;
     struct store *store;
-    struct nvrtc *nvrtc; /* NULL until the first request for a GPU */
-    struct cc *cc;       /* NULL until the first request for x86 */
-    struct gate *gate;   /* NULL until the first request, or ungated */
+    struct compiler *compiler;
+    struct gate *gate; /* NULL until the first request, or ungated */
+    struct decider *decider;
 };
 
 /* A kernel on its way. */
@@ -42,9 +37,35 @@ struct job {
 struct jobs {
     struct job *items;
     size_t count, capacity;
+    struct jobs_winner {
+        size_t request;
+        struct winner row;
+        uint8_t key[ENTRY_KEY_BYTES];
+    } * winners;
+    size_t winner_count;
 };
 
 /* ---- opening ---- */
+
+static qrt_status open_decider(struct pipeline *p)
+{
+    const struct pipeline_options *o = &p->options;
+    const struct decide_options how = {
+        .ranking = {.templates = o->templates,
+                    .gpus = o->gpus,
+                    .gpu = o->gpu,
+                    .shapes = o->shapes,
+                    .shape_count = o->shape_count,
+                    .jobs = o->jobs,
+                    .progress = o->ranking,
+                    .user = o->user},
+        .rank = o->offline ? DECIDE_NEVER : o->rank,
+        .store = store_folder(p->store),
+        .device = o->device,
+        .top = o->top,
+    };
+    return decide_open(&how, p->templates, p->compiler, &p->decider);
+}
 
 qrt_status pipeline_open(const struct pipeline_options *options, struct pipeline **out)
 {
@@ -53,6 +74,8 @@ qrt_status pipeline_open(const struct pipeline_options *options, struct pipeline
     p->options = *options;
     qrt_status status = template_set_open(options->templates, &p->templates);
     if (status == QRT_OK) status = store_open(options->store, &p->store);
+    if (status == QRT_OK) status = compile_open(&p->compiler);
+    if (status == QRT_OK) status = open_decider(p);
     if (status == QRT_OK)
         *out = p;
     else
@@ -63,8 +86,8 @@ qrt_status pipeline_open(const struct pipeline_options *options, struct pipeline
 void pipeline_close(struct pipeline *p)
 {
     if (!p) return;
-    nvrtc_close(p->nvrtc);
-    cc_close(p->cc);
+    decide_close(p->decider);
+    compile_close(p->compiler);
     gate_close(p->gate);
     store_close(p->store);
     template_set_close(p->templates);
@@ -73,8 +96,7 @@ void pipeline_close(struct pipeline *p)
 
 static qrt_status need_compiler(struct pipeline *p, const struct arch *arch)
 {
-    if (arch->kind == ARCH_SM && !p->nvrtc) TRY(nvrtc_open(&p->nvrtc));
-    if (arch->kind == ARCH_X86 && !p->cc) TRY(cc_open(&p->cc));
+    TRY(compile_need(p->compiler, arch));
     return p->gate || p->options.ungated ? QRT_OK : gate_open(&p->gate);
 }
 
@@ -85,26 +107,11 @@ static void jobs_free(struct jobs *jobs)
         free(jobs->items[i].kernel.bytes);
     }
     free(jobs->items);
+    free(jobs->winners);
     memset(jobs, 0, sizeof *jobs);
 }
 
-/* ---- keys ---- */
-
-static void make_key(const struct pipeline *p, struct job *job)
-{
-    const struct unit *u = &job->unit;
-    const int is_sm = u->arch->kind == ARCH_SM;
-    struct key k;
-    key_begin(&k);
-    key_add_text(&k, "format", "qgen kernel 1");
-    key_add_text(&k, "arch", u->arch->name);
-    key_add_text(&k, "compiler", is_sm ? nvrtc_identity(p->nvrtc) : cc_identity(p->cc));
-    key_add_text(&k, "options", is_sm ? nvrtc_options() : cc_options());
-    key_add(&k, "record", &job->candidate.record, sizeof job->candidate.record);
-    key_add(&k, "text", u->rendering.text, u->rendering.bytes);
-    for (int i = 0; i < u->includes; i++) key_add_text(&k, u->include_name[i], u->include_text[i]);
-    key_end(&k, job->key);
-}
+/* ---- shares ---- */
 
 /* The first bytes of a key are as good as random. */
 static int is_of_part(const struct pipeline_options *o, const uint8_t key[ENTRY_KEY_BYTES])
@@ -130,58 +137,6 @@ static void drop_unwanted(const struct pipeline *p, struct jobs *jobs)
 
 /* ---- making one kernel, on a thread ---- */
 
-static qrt_status check_cubin(const struct job *job, const struct cubin *c)
-{
-    const struct entry_record *r = &job->candidate.record;
-    const uint32_t threads = r->block[0] * r->block[1] * r->block[2];
-    const size_t arguments = op_args_bytes((enum op)r->desc.op);
-    const size_t map = r->map.rows > 0 ? sizeof(struct qk_map) : 0;
-    if (c->param_bytes[0] != arguments || c->param_bytes[1] != map || c->param_bytes[2] != 0)
-        return error_set(QRT_E_COMPILE,
-                         "%s: the kernel takes arguments of %u, %u bytes, the op's struct and its "
-                         "map have %zu, %zu",
-                         job->unit.origin, c->param_bytes[0], c->param_bytes[1], arguments, map);
-    if (c->max_threads > 0 && threads > c->max_threads)
-        return error_set(QRT_E_COMPILE, "%s: block gives %u threads, __launch_bounds__ %u",
-                         job->unit.origin, threads, c->max_threads);
-    if ((uint64_t)c->smem_bytes + r->smem_bytes > (uint64_t)job->unit.arch->smem_sm_bytes)
-        return error_set(
-            QRT_E_COMPILE, "%s: %u bytes of static and %u of dynamic shared memory, %s has %d",
-            job->unit.origin, c->smem_bytes, r->smem_bytes, r->arch, job->unit.arch->smem_sm_bytes);
-    return QRT_OK;
-}
-
-static qrt_status read_resources(struct job *job, const struct unit_image *image)
-{
-    struct entry_record *r = &job->candidate.record;
-    if (job->unit.arch->kind != ARCH_SM) return QRT_OK;
-    struct cubin *c = malloc(sizeof *c);
-    if (!c) return error_set(QRT_E_MEMORY, "cubin: no memory");
-    qrt_status status = cubin_read(image->image, image->image_bytes, r->symbol, c);
-    if (status == QRT_OK) status = check_cubin(job, c);
-    if (status == QRT_OK) {
-        r->regs = c->regs;
-        r->stack_bytes = c->stack_bytes;
-        r->smem_static_bytes = c->smem_bytes;
-    }
-    free(c);
-    return status;
-}
-
-static qrt_status make_entry(struct job *job, const struct unit_image *image)
-{
-    TRY(read_resources(job, image));
-    struct entry e = {.record = job->candidate.record};
-    memcpy(e.key, job->key, sizeof e.key);
-    e.part[ENTRY_IMAGE].data = image->image;
-    e.part[ENTRY_IMAGE].bytes = image->image_bytes;
-    e.part[ENTRY_PTX].data = image->ptx;
-    e.part[ENTRY_PTX].bytes = image->ptx_bytes;
-    e.part[ENTRY_SOURCE].data = job->unit.rendering.text;
-    e.part[ENTRY_SOURCE].bytes = job->unit.rendering.bytes;
-    return entry_serialize(&e, &job->kernel.bytes, &job->kernel.count);
-}
-
 static double seconds_now(void)
 {
     struct timespec now;
@@ -191,16 +146,11 @@ static double seconds_now(void)
 
 static qrt_status compile(const struct pipeline *p, struct job *job)
 {
-    struct unit_image image = {0};
     const double start = seconds_now();
-    if (job->unit.arch->kind == ARCH_SM)
-        TRY(nvrtc_compile(p->nvrtc, &job->unit, &image));
-    else
-        TRY(cc_compile(p->cc, &job->unit, &image));
-    const qrt_status status = make_entry(job, &image);
-    unit_image_free(&image);
+    TRY(compile_entry(p->compiler, &job->candidate.record, &job->unit, job->key, &job->kernel.bytes,
+                      &job->kernel.count));
     job->kernel.seconds = seconds_now() - start;
-    return status;
+    return QRT_OK;
 }
 
 static qrt_status make_kernel(const struct pipeline *p, struct job *job)
@@ -225,68 +175,28 @@ static qrt_status make_kernel(const struct pipeline *p, struct job *job)
 
 /* ---- all kernels, on all processors ---- */
 
-struct pool {
+struct round {
     const struct pipeline *pipeline;
     struct jobs *jobs;
-    pthread_mutex_t lock;
-    pthread_cond_t progressed;
-    size_t next, done; /* under lock */
 };
 
-static void *work(void *user)
+static void make_job(void *user, size_t number)
 {
-    struct pool *pool = user;
-    pthread_mutex_lock(&pool->lock);
-    while (pool->next < pool->jobs->count) {
-        struct job *job = &pool->jobs->items[pool->next++];
-        pthread_mutex_unlock(&pool->lock);
-        if (!job->kernel.bytes) job->status = make_kernel(pool->pipeline, job);
-        if (job->status != QRT_OK) snprintf(job->message, sizeof job->message, "%s", qrt_message());
-        pthread_mutex_lock(&pool->lock);
-        pool->done++;
-        pthread_cond_signal(&pool->progressed);
-    }
-    pthread_mutex_unlock(&pool->lock);
-    return NULL;
+    const struct round *round = user;
+    struct job *job = &round->jobs->items[number];
+    if (!job->kernel.bytes) job->status = make_kernel(round->pipeline, job);
+    if (job->status != QRT_OK) snprintf(job->message, sizeof job->message, "%s", qrt_message());
 }
 
-static int worker_count(const struct pipeline *p, size_t jobs)
+static void run_jobs(const struct pipeline *p, struct jobs *jobs)
 {
-    cpu_set_t usable;
-    int count = p->options.jobs;
-    if (count <= 0) count = sched_getaffinity(0, sizeof usable, &usable) ? 1 : CPU_COUNT(&usable);
-    if (count > MAX_JOBS) count = MAX_JOBS;
-    return jobs < (size_t)count ? (int)jobs : count;
-}
-
-static void report(const struct pipeline *p, size_t done, size_t total)
-{
-    if (p->options.progress) p->options.progress(p->options.user, done, total);
-}
-
-static void run_pool(const struct pipeline *p, struct jobs *jobs)
-{
-    struct pool pool = {.pipeline = p, .jobs = jobs};
-    pthread_t threads[MAX_JOBS];
-    int started = 0;
-    const int wanted = worker_count(p, jobs->count);
-    pthread_mutex_init(&pool.lock, NULL);
-    pthread_cond_init(&pool.progressed, NULL);
-    report(p, 0, jobs->count);
-    while (started < wanted && pthread_create(&threads[started], NULL, work, &pool) == 0) started++;
-    if (started == 0) work(&pool);
-    pthread_mutex_lock(&pool.lock);
-    while (pool.done < jobs->count) {
-        pthread_cond_wait(&pool.progressed, &pool.lock);
-        const size_t done = pool.done;
-        pthread_mutex_unlock(&pool.lock);
-        report(p, done, jobs->count);
-        pthread_mutex_lock(&pool.lock);
-    }
-    pthread_mutex_unlock(&pool.lock);
-    for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
-    pthread_cond_destroy(&pool.progressed);
-    pthread_mutex_destroy(&pool.lock);
+    struct round round = {p, jobs};
+    const struct workers workers = {.jobs = p->options.jobs,
+                                    .task = make_job,
+                                    .user = &round,
+                                    .progress = p->options.progress,
+                                    .progress_user = p->options.user};
+    workers_run(&workers, jobs->count);
 }
 
 /* The first failure by order, whichever thread met one first in time. */
@@ -304,11 +214,34 @@ static qrt_status first_failure(const struct jobs *jobs)
                      first->message, failed, jobs->count);
 }
 
-static qrt_status hand_out(struct jobs *jobs, struct pipeline_result *out)
+static qrt_status hand_out_winners(const struct jobs *jobs, struct pipeline_result *r)
+{
+    const size_t count = jobs->winner_count ? jobs->winner_count : 1;
+    r->winners = calloc(count, sizeof *r->winners);
+    r->rows = calloc(count, sizeof *r->rows);
+    if (!r->winners || !r->rows) return error_set(QRT_E_MEMORY, "pipeline: no memory for winners");
+    for (size_t i = 0; i < jobs->winner_count; i++) {
+        const struct winner *w = &jobs->winners[i].row;
+        r->rows[i] = *w;
+        r->winners[i] = (struct device_winner){
+            w->desc, w->N, w->K, w->m_lo, w->m_hi, {0}, w->device[0] ? 0 : 1};
+        memcpy(r->winners[i].key, jobs->winners[i].key, sizeof r->winners[i].key);
+    }
+    r->winner_count = jobs->winner_count;
+    return QRT_OK;
+}
+
+static qrt_status hand_out(const struct pipeline *p, struct jobs *jobs, struct pipeline_result *out)
 {
     struct pipeline_result r = {.count = jobs->count};
     r.kernels = calloc(jobs->count ? jobs->count : 1, sizeof *r.kernels);
-    if (!r.kernels) return error_set(QRT_E_MEMORY, "pipeline: no memory for the results");
+    qrt_status status = r.kernels ? hand_out_winners(jobs, &r)
+                                  : error_set(QRT_E_MEMORY, "pipeline: no memory for the results");
+    if (status != QRT_OK) {
+        r.count = 0;
+        pipeline_result_free(&r);
+        return status;
+    }
     for (size_t i = 0; i < jobs->count; i++) {
         struct job *job = &jobs->items[i];
         r.kernels[i] = job->kernel;
@@ -318,6 +251,8 @@ static qrt_status hand_out(struct jobs *jobs, struct pipeline_result *out)
             memcpy(r.store_problem, job->store_problem, sizeof r.store_problem);
     }
     r.compiled = r.count - r.reused;
+    r.rankings = decide_rankings(p->decider, &r.ranking_count);
+    snprintf(r.note, sizeof r.note, "%s", decide_note(p->decider));
     *out = r;
     return QRT_OK;
 }
@@ -336,27 +271,65 @@ static qrt_status new_job(struct jobs *jobs, struct job **out)
     return QRT_OK;
 }
 
+/* Take the units of choices over as jobs. */
+static qrt_status add_jobs(const struct pipeline *p, struct jobs *jobs, size_t index,
+                           struct choices *choices)
+{
+    for (size_t i = 0; i < choices->count; i++) {
+        struct job *job;
+        TRY(new_job(jobs, &job));
+        job->request = index;
+        job->candidate = choices->items[i].candidate;
+        job->unit = choices->items[i].unit;
+        memset(&choices->items[i].unit, 0, sizeof choices->items[i].unit);
+        compile_key(p->compiler, &job->candidate.record, &job->unit, job->key);
+    }
+    return QRT_OK;
+}
+
+static qrt_status add_winner(struct jobs *jobs, const struct jobs_winner *one)
+{
+    struct jobs_winner *more = realloc(jobs->winners, (jobs->winner_count + 1) * sizeof *more);
+    if (!more) return error_set(QRT_E_MEMORY, "pipeline: no memory for winners");
+    jobs->winners = more;
+    more[jobs->winner_count++] = *one;
+    return QRT_OK;
+}
+
+static qrt_status add_decided(const struct pipeline *p, struct jobs *jobs, size_t index,
+                              struct decision *d)
+{
+    const size_t first = jobs->count;
+    TRY(add_jobs(p, jobs, index, &d->choices));
+    for (size_t i = 0; i < d->row_count; i++) {
+        struct jobs_winner one = {.request = index, .row = d->rows[i].winner};
+        memcpy(one.key, jobs->items[first + d->rows[i].choice].key, sizeof one.key);
+        TRY(add_winner(jobs, &one));
+    }
+    return QRT_OK;
+}
+
+static qrt_status plan_by_order(struct pipeline *p, struct jobs *jobs, size_t index,
+                                const struct request *request, const struct rejected *rejected)
+{
+    struct choices choices = {0};
+    const struct choose_options how = {.top = p->options.top, .rejected = rejected};
+    qrt_status status = choose(p->templates, request, &how, &choices);
+    if (status == QRT_OK) status = add_jobs(p, jobs, index, &choices);
+    choices_free(&choices);
+    return status;
+}
+
+/* A request one of whose winners was rejected goes by its templates' order. */
 static qrt_status plan_request(struct pipeline *p, struct jobs *jobs, size_t index,
                                const struct request *request, const struct rejected *rejected)
 {
-    struct choices choices = {0};
-    const struct choose_options how = {.top = p->options.top,
-                                       .shapes = p->options.shapes,
-                                       .shape_count = p->options.shape_count,
-                                       .rejected = rejected};
+    struct decision decision = {0};
     TRY(need_compiler(p, request->arch));
-    qrt_status status = choose(p->templates, request, &how, &choices);
-    for (size_t i = 0; i < choices.count && status == QRT_OK; i++) {
-        struct job *job;
-        status = new_job(jobs, &job);
-        if (status != QRT_OK) break;
-        job->request = index;
-        job->candidate = choices.items[i].candidate;
-        job->unit = choices.items[i].unit;
-        memset(&choices.items[i].unit, 0, sizeof choices.items[i].unit);
-        make_key(p, job);
-    }
-    choices_free(&choices);
+    if (!rejected_about(rejected, request)) TRY(decide(p->decider, request, &decision));
+    if (decision.choices.count == 0) return plan_by_order(p, jobs, index, request, rejected);
+    const qrt_status status = add_decided(p, jobs, index, &decision);
+    decision_free(&decision);
     return status;
 }
 
@@ -390,6 +363,8 @@ static qrt_status keep_request(struct jobs *before, struct jobs *jobs, size_t in
         memset(&before->items[i].unit, 0, sizeof before->items[i].unit);
         before->items[i].kernel.bytes = NULL;
     }
+    for (size_t i = 0; i < before->winner_count; i++)
+        if (before->winners[i].request == index) TRY(add_winner(jobs, &before->winners[i]));
     *kept = 1;
     return QRT_OK;
 }
@@ -420,7 +395,7 @@ static qrt_status make_round(struct pipeline *p, const struct request *requests,
         if (!kept) TRY(plan_request(p, jobs, i, &requests[i], rejected));
     }
     drop_unwanted(p, jobs);
-    run_pool(p, jobs);
+    run_jobs(p, jobs);
     remember_compiled(before, jobs);
     return first_failure(jobs);
 }
@@ -438,7 +413,7 @@ qrt_status pipeline_make(struct pipeline *p, const struct request *requests, siz
         memset(&jobs, 0, sizeof jobs);
         status = make_round(p, requests, count, &rejected, &before, &jobs);
     }
-    if (status == QRT_OK) status = hand_out(&jobs, out);
+    if (status == QRT_OK) status = hand_out(p, &jobs, out);
     jobs_free(&before);
     jobs_free(&jobs);
     rejected_free(&rejected);
@@ -448,7 +423,11 @@ qrt_status pipeline_make(struct pipeline *p, const struct request *requests, siz
 void pipeline_result_free(struct pipeline_result *r)
 {
     for (size_t i = 0; i < r->count; i++) free(r->kernels[i].bytes);
+    for (size_t i = 0; i < r->ranking_count; i++) ranking_free(&r->rankings[i]);
     free(r->kernels);
+    free(r->winners);
+    free(r->rows);
+    free(r->rankings);
     memset(r, 0, sizeof *r);
 }
 
@@ -466,4 +445,12 @@ qrt_status pipeline_ensure(struct pipeline *p, const struct arch *arch, const ch
     if (status == QRT_OK) status = pipeline_make(p, requests, count, out);
     free(requests);
     return status;
+}
+
+qrt_status pipeline_sign(struct pipeline *p, const struct op_desc *desc, const struct arch *arch,
+                         const char *how, char out[WINNER_SIGNATURE_BYTES])
+{
+    const char *const chosen_by[] = {how, NULL};
+    TRY(compile_need(p->compiler, arch));
+    return ranking_sign_by(p->templates, p->compiler, desc, arch, chosen_by, out);
 }

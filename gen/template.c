@@ -55,7 +55,7 @@ struct template
     } source;
     int op;       /* enum op */
     lua_State *L; /* NULL until the first request for the backend */
-    int strict_request, accepts, candidates, launch,
+    int strict_request, accepts, candidates, one, launch,
         render; /* references to the prelude's functions */
     struct usage {
         size_t bytes, total_bytes; /* held now; allocated during this call */
@@ -328,11 +328,12 @@ static int open_protected(lua_State *L)
     lua_pushcfunction(L, guard);
     lua_pushcfunction(L, fetch);
     lua_pushstring(L, t->backend->name);
-    lua_call(L, 6, 6);
-    t->op = find_op(lua_tostring(L, -6));
-    if (t->op < 0) return luaL_error(L, "op: there is no op '%s'", lua_tostring(L, -6));
+    lua_call(L, 6, 7);
+    t->op = find_op(lua_tostring(L, -7));
+    if (t->op < 0) return luaL_error(L, "op: there is no op '%s'", lua_tostring(L, -7));
     t->render = luaL_ref(L, LUA_REGISTRYINDEX);
     t->launch = luaL_ref(L, LUA_REGISTRYINDEX);
+    t->one = luaL_ref(L, LUA_REGISTRYINDEX);
     t->candidates = luaL_ref(L, LUA_REGISTRYINDEX);
     t->accepts = luaL_ref(L, LUA_REGISTRYINDEX);
     t->strict_request = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -520,6 +521,105 @@ const char *template_include(const struct template_set *set, const char *backend
 const char *template_origin(const struct template *t) { return t->origin; }
 const char *template_backend(const struct template *t) { return t->backend->name; }
 
+/* ---- texts of an op ---- */
+
+enum { MAX_NAMES = 64 };
+
+/* Names of the files beside the templates of a backend. */
+struct names {
+    const char *backend;
+    const char *of[MAX_NAMES];
+    int is_taken[MAX_NAMES];
+    int count;
+};
+
+static void add_name(struct names *n, const char *name)
+{
+    for (int i = 0; i < n->count; i++)
+        if (strcmp(n->of[i], name) == 0) return;
+    if (n->count < MAX_NAMES) n->of[n->count++] = name;
+}
+
+/* A name after the prefix "cuda/" (and before it "templates/"), if it is no template. */
+static void add_beside(struct names *n, const char *path)
+{
+    const size_t length = strlen(n->backend);
+    if (strncmp(path, n->backend, length) == 0 && path[length] == '/' && !ends_with(path, ".in"))
+        add_name(n, path + length + 1);
+}
+
+static void list_names(const struct template_set *set, struct names *n)
+{
+    static const char folder[] = "templates/";
+    for (size_t i = 0; i < set->include_count; i++) add_beside(n, set->includes[i].name);
+    for (const struct embedded_file *f = embedded_files; f->name; f++)
+        if (strncmp(f->name, folder, sizeof folder - 1) == 0)
+            add_beside(n, f->name + sizeof folder - 1);
+    add_name(n, "kernel_abi.h");
+    add_name(n, "code_values.h");
+}
+
+/* Each text with its name in front. */
+static int write_text(FILE *f, const char *name, const char *text, size_t bytes)
+{
+    return fprintf(f, "==== %s %zu\n", name, bytes) > 0 && fwrite(text, 1, bytes, f) == bytes &&
+           fflush(f) == 0;
+}
+
+static int is_named(const char *text, const char *name)
+{
+    char quoted[160];
+    snprintf(quoted, sizeof quoted, "\"%s\"", name);
+    return strstr(text, quoted) != NULL;
+}
+
+/* Append files that what is there names, until none is new. */
+static int write_named(const struct template_set *set, struct names *n, FILE *f, char *const *text)
+{
+    const char *kept;
+    for (int i = 0; i < n->count; i++) {
+        if (n->is_taken[i] || !is_named(*text, n->of[i])) continue;
+        const char *more = template_include(set, n->backend, n->of[i], &kept);
+        n->is_taken[i] = 1;
+        if (!more) continue;
+        if (!write_text(f, n->of[i], more, strlen(more))) return 0;
+        i = -1;
+    }
+    return 1;
+}
+
+static qrt_status write_templates(struct template_set *set, enum arch_kind kind, enum op op,
+                                  FILE *f, struct names *n)
+{
+    for (size_t i = 0; i < set->template_count; i++) {
+        struct template *t = set->templates[i];
+        if (t->backend->kind != kind) continue;
+        TRY(template_open(t));
+        n->backend = t->backend->name;
+        if (t->op == (int)op && !write_text(f, t->name, t->source.text, t->source.bytes))
+            return error_set(QRT_E_MEMORY, "no memory for the texts of %s", op_name(op));
+    }
+    return QRT_OK;
+}
+
+qrt_status template_texts(struct template_set *set, enum arch_kind kind, enum op op, char **text)
+{
+    struct names names = {.backend = ""};
+    size_t bytes;
+    *text = NULL;
+    FILE *f = open_memstream(text, &bytes);
+    if (!f) return error_set(QRT_E_MEMORY, "no memory for the texts of %s", op_name(op));
+    qrt_status status = write_templates(set, kind, op, f, &names);
+    if (status == QRT_OK) {
+        list_names(set, &names);
+        if (fflush(f) != 0 || (*text && !write_named(set, &names, f, text)))
+            status = error_set(QRT_E_MEMORY, "no memory for the texts of %s", op_name(op));
+    }
+    fclose(f);
+    if (status != QRT_OK) free(*text);
+    return status;
+}
+
 /* ---- requests into Lua ---- */
 
 static void set_text(lua_State *L, const char *key, const char *value)
@@ -612,8 +712,20 @@ struct enumeration {
     const struct template *template;
     struct candidate *found;
     size_t count, capacity;
+    struct template_refusals refused;
     char reasons[REASONS_BYTES]; /* why templates have none */
 };
+
+const char *template_refusal_name(enum template_refusal r)
+{
+    static const char *const names[REFUSED_COUNT] = {
+        [REFUSED_SHAPE] = "shape",
+        [REFUSED_THREADS] = "threads",
+        [REFUSED_SHARED] = "shared memory",
+        [REFUSED_REGISTERS] = "registers",
+    };
+    return names[r];
+}
 
 static lua_Integer integer_field(lua_State *L, const char *key)
 {
@@ -632,8 +744,10 @@ static enum dim find_dim(lua_State *L, const char *name)
 }
 
 /* The table of launch() is at the top. */
-static void read_launch(lua_State *L, struct entry_record *record)
+static void read_launch(lua_State *L, struct candidate *c)
 {
+    struct entry_record *record = &c->record;
+    c->ahead = (int)integer_field(L, "ahead");
     record->split = (int32_t)integer_field(L, "split");
     record->smem_bytes = (uint32_t)integer_field(L, "smem");
     record->map.rows = (uint32_t)integer_field(L, "map_rows");
@@ -702,18 +816,6 @@ static void read_candidate(lua_State *L, const struct enumeration *e, struct can
     lua_pop(L, 4);
 }
 
-static void check_arch_limits(lua_State *L, const struct candidate *c)
-{
-    const struct arch *a = c->request.arch;
-    const uint32_t *b = c->record.block;
-    if (a->kind != ARCH_SM) return;
-    if (c->record.smem_bytes > (uint32_t)a->smem_bytes)
-        luaL_error(L, "smem: %d bytes, %s has %d; refuse the point %s in where()",
-                   (int)c->record.smem_bytes, a->name, (int)a->smem_bytes, c->record.tune);
-    if (b[0] * b[1] * b[2] > 1024)
-        luaL_error(L, "block: %d threads, at most 1024", (int)(b[0] * b[1] * b[2]));
-}
-
 static void add_reason(struct enumeration *e, const char *reason)
 {
     const size_t length = strlen(e->reasons);
@@ -721,16 +823,26 @@ static void add_reason(struct enumeration *e, const char *reason)
              e->template->name, reason);
 }
 
+/* The table by names of refusals is second from the top, the number of points at the top. */
+static void read_refusals(lua_State *L, struct template_refusals *r)
+{
+    r->points += (size_t)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    for (int i = 0; i < REFUSED_COUNT; i++)
+        r->by[i] += (size_t)integer_field(L, template_refusal_name((enum template_refusal)i));
+}
+
 static int candidates_protected(lua_State *L)
 {
     struct enumeration *e = lua_touserdata(L, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->template->candidates);
     push_request(L, e->request);
-    lua_call(L, 1, 2);
-    if (!lua_istable(L, -2)) {
-        add_reason(e, lua_tostring(L, -1));
+    lua_call(L, 1, 3);
+    if (!lua_istable(L, -3)) {
+        add_reason(e, lua_tostring(L, -2));
         return 0;
     }
+    read_refusals(L, &e->refused);
     const size_t more = lua_rawlen(L, -2);
     grow(L, (void **)&e->found, &e->capacity, e->count + more, sizeof *e->found);
     for (size_t i = 0; i < more; i++) {
@@ -759,8 +871,8 @@ static qrt_status no_candidate(const struct enumeration *e)
                      e->reasons[0] ? e->reasons : "none is for this op and arch");
 }
 
-qrt_status template_shortlist(struct template_set *set, const struct request *r,
-                              struct candidate **out, size_t *count)
+qrt_status template_search(struct template_set *set, const struct request *r,
+                           struct candidate **out, size_t *count, struct template_refusals *refused)
 {
     struct enumeration e = {.request = r};
     qrt_status status = QRT_OK;
@@ -779,7 +891,52 @@ qrt_status template_shortlist(struct template_set *set, const struct request *r,
     qsort(e.found, e.count, sizeof *e.found, by_rank);
     *out = e.found;
     *count = e.count;
+    if (refused) *refused = e.refused;
     return QRT_OK;
+}
+
+qrt_status template_shortlist(struct template_set *set, const struct request *r,
+                              struct candidate **out, size_t *count)
+{
+    return template_search(set, r, out, count, NULL);
+}
+
+/* A template's point by its text. */
+struct look_up {
+    struct enumeration of;
+    const char *tune;
+    struct candidate *found;
+};
+
+static int one_protected(lua_State *L)
+{
+    struct look_up *l = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, l->of.template->one);
+    push_request(L, l->of.request);
+    lua_pushstring(L, l->tune);
+    lua_call(L, 2, 2);
+    if (!lua_istable(L, -2)) {
+        add_reason(&l->of, lua_tostring(L, -1));
+        return 0;
+    }
+    lua_pop(L, 1);
+    read_candidate(L, &l->of, l->found);
+    l->of.count = 1;
+    return 0;
+}
+
+qrt_status template_point(struct template_set *set, const struct request *r, const char *name,
+                          const char *tune, struct candidate *out)
+{
+    struct look_up l = {.of = {.request = r}, .tune = tune, .found = out};
+    for (size_t i = 0; i < set->template_count; i++) {
+        struct template *t = set->templates[i];
+        if (t->backend->kind != r->arch->kind || strcmp(t->name, name) != 0) continue;
+        l.of.template = t;
+        TRY(template_open(t));
+        if (t->op == r->desc.op) TRY(run(t, one_protected, &l));
+    }
+    return l.of.count ? template_launch(out) : no_candidate(&l.of);
 }
 
 static int accepts_protected(lua_State *L)
@@ -813,8 +970,7 @@ static int launch_protected(lua_State *L)
     push_request(L, &c->request);
     lua_pushstring(L, c->record.tune);
     lua_call(L, 2, 1);
-    read_launch(L, &c->record);
-    check_arch_limits(L, c);
+    read_launch(L, c);
     make_symbol(&c->record);
     return 0;
 }

@@ -8,7 +8,9 @@
  *                                              a head does: what several heads have in common
  *   accepts  = function(r)     true; or false and why not
  *   tune     = { bm = {8, 16}, swizzle = {"xor"} }   what may vary (default: nothing)
- *   where    = function(r, p)  whether a tune point is legal (shared memory, divisibility ...)
+ *   where    = function(r, p)  whether a tune point is legal for the kernel's own reasons
+ *   registers = function(r, p) what a thread holds, by estimate, and optionally how much it may
+ *                              (default: what the arch allows); CUDA
  *   m        = function(r, p)  lo, hi: rows it is made for; default: any
  *   rank     = function(r, p)  number: order among legal points, smallest first, until measured
  *   grid     = function(r, p)  {"N/64", "M/8", "split"}: dims of op.h over a number; CUDA
@@ -16,8 +18,11 @@
  *   smem     = function(r, p)  bytes of dynamic shared memory; CUDA; default 0
  *   split    = function(r, p)  parts it asks for (of K; attention: of the context), 0: the
  *                              runtime's choice; default 1
+ *   ahead    = function(r, p)  chunks of 64 columns of K whose copies a block has under way, for the
+ *                              cost model; CUDA, linear; default 1
  *   map      = function(r, p)  {rows = , bytes = }: the box of a tensor map of x (entry.h) that is
  *                              the kernel's second argument; CUDA, linear; default none
+ * A point that asks for more threads, shared memory or registers than the arch has is not tried.
  * Other fields are the template's own helpers, seen by all of the above and by the body.  A field is
  * said once, in the head or in the file it uses.
  *
@@ -66,6 +71,7 @@ struct candidate {
     const struct template *template;
     struct entry_record record; /* resources still 0 */
     double rank;
+    int ahead; /* chunks of 64 columns of K under way in a block; after template_launch() */
 };
 
 /* A rendered kernel. */
@@ -89,6 +95,10 @@ const char *template_include(const struct template_set *set, const char *backend
 const char *template_origin(const struct template *t);  /* "templates/cuda/gemm.cu.in" */
 const char *template_backend(const struct template *t); /* "cuda", "x86" */
 
+/* All that kernels of an op can be made of, as one text: its templates, and every file beside them
+ * that one of these texts names in quotes; free() it. */
+qrt_status template_texts(struct template_set *set, enum arch_kind kind, enum op op, char **text);
+
 /* Whether any template says that it can serve the request; rows are not looked at. */
 qrt_status template_accepts(struct template_set *set, const struct request *r, int *accepted);
 
@@ -96,6 +106,30 @@ qrt_status template_accepts(struct template_set *set, const struct request *r, i
  * None: QRT_E_SCHEME with each template's reason. */
 qrt_status template_candidates(struct template_set *set, const struct request *r,
                                struct candidate **out, size_t *count);
+
+/* Why points are not tried.  ORDER REFUSAL (template.lua) */
+enum template_refusal {
+    REFUSED_SHAPE, /* where() */
+    REFUSED_THREADS,
+    REFUSED_SHARED,
+    REFUSED_REGISTERS,
+    REFUSED_COUNT
+};
+struct template_refusals {
+    size_t points;            /* of templates that accept the request, in its rows */
+    size_t by[REFUSED_COUNT]; /* of them */
+};
+const char *template_refusal_name(enum template_refusal r);
+
+/* The same as a shortlist, and what was refused (NULL: nobody asks). */
+qrt_status template_search(struct template_set *set, const struct request *r,
+                           struct candidate **out, size_t *count,
+                           struct template_refusals *refused);
+
+/* One candidate by its template's name ("cuda/gemm") and tune point, made for all rows of the
+ * request.  QRT_E_SCHEME with the reason when it is not legal, or there is none of that name. */
+qrt_status template_point(struct template_set *set, const struct request *r, const char *name,
+                          const char *tune, struct candidate *out);
 
 /* The same with records that lack symbol, grid, block, smem and split, which template_launch() fills
  * in: where one of hundreds is taken, the rest need none. */

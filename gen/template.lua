@@ -21,6 +21,7 @@ local MAX_STRING  <const> = 1 << 20
 local MAX_SUBJECT <const> = 512     -- a pattern with two quantifiers is cubic in this
 local MAX_POINTS  <const> = 20000
 local MAX_ROWS    <const> = 1 << 30
+local MAX_THREADS <const> = 1024
 
 ---- what a template sees ----
 
@@ -277,7 +278,7 @@ end
 check_field("op", "string")
 check_field("tune", "table", true)
 check_field("accepts", "function")
-for _, name in ipairs {"where", "m", "rank", "split", "smem", "map"} do
+for _, name in ipairs {"where", "m", "rank", "split", "smem", "map", "registers", "ahead"} do
     check_field(name, "function", true)
 end
 for _, name in ipairs {"grid", "block"} do check_field(name, "function", backend ~= "cuda") end
@@ -339,22 +340,54 @@ local function rank(r, p)
     return value
 end
 
--- All legal points for a request as {tune, lo, hi, rank}; or nil and why there are none.
+local function thread_count(r, p)
+    local block = head.block(r, p)
+    if type(block) ~= "table" then block = {block} end
+    local threads = 1
+    for _, size in ipairs(block) do threads = threads * whole("block", size, 1, MAX_ROWS) end
+    return threads
+end
+
+-- What an architecture allows of a point's kernel: why it may not be tried, or nil.  ORDER REFUSAL
+local function refusal(r, p)
+    if head.where and not head.where(r, p) then return "shape" end
+    if r.arch.kind ~= "sm" then return nil end
+    if thread_count(r, p) > MAX_THREADS then return "threads" end
+    if whole("smem", call("smem", 0, r, p), 0, 1 << 24) > r.arch.smem then return "shared memory" end
+    local needed, most = call("registers", 0, r, p)
+    if whole("registers", needed, 0, 1 << 20) > (most or r.arch.max_regs) then return "registers" end
+    return nil
+end
+
+local refusal_names = {"shape", "threads", "shared memory", "registers"}
+
+local function why_none(refused, in_range)
+    local reasons = {}
+    for _, name in ipairs(refusal_names) do
+        if refused[name] > 0 then reasons[#reasons + 1] = refused[name] .. " by " .. name end
+    end
+    return format("none of %d tune points is legal: %s", in_range, concat(reasons, ", "))
+end
+
+-- All legal points for a request as {tune, lo, hi, rank}, how many were refused by what, and how many
+-- there are in its rows; or nil and why there are none.
 local function candidates(r)
     local accepted, why = head.accepts(r)
     if not accepted then return nil, why and tostring(why) or "does not accept it" end
-    local found, points, in_range = {}, 0, 0
+    local found, points, in_range, refused = {}, 0, 0, {}
+    for _, name in ipairs(refusal_names) do refused[name] = 0 end
     each_point(function(p, texts)
         points = points + 1
         if points > MAX_POINTS then at_line(1, "more than %d tune points", MAX_POINTS) end
         local lo, hi = rows(r, p)
         if lo > hi or lo > r.m_hi or hi < r.m_lo then return end
         in_range = in_range + 1
-        if head.where and not head.where(r, p) then return end
+        local broken = refusal(r, p)
+        if broken then refused[broken] = refused[broken] + 1 return end
         found[#found + 1] = {concat(texts, " "), lo, hi, rank(r, p)}
     end, strict({}, "p"), {}, 1)
-    if #found > 0 then return found end
-    if in_range > 0 then return nil, format("none of %d tune points is legal", in_range) end
+    if #found > 0 then return found, refused, in_range end
+    if in_range > 0 then return nil, why_none(refused, in_range) end
     return nil, format("made for no row of M %d..%d", r.m_lo, r.m_hi)
 end
 
@@ -364,6 +397,28 @@ local function point_of(text)
         p[key] = tonumber(value) or value
     end
     return p
+end
+
+-- The one legal point with this text, as in candidates(); or nil and why it is none.
+local function one(r, tune_text)
+    local accepted, why = head.accepts(r)
+    if not accepted then return nil, why and tostring(why) or "does not accept it" end
+    local p, texts = strict({}, "p"), {}
+    for i, name in ipairs(tune_names) do
+        for _, value in ipairs(tune[name]) do
+            local text = name .. "=" .. tostring(value)
+            if find(" " .. tune_text .. " ", " " .. text .. " ", 1, true) then
+                p[name], texts[i] = value, text
+            end
+        end
+        if not texts[i] then return nil, "the tune point has no legal " .. name end
+    end
+    if concat(texts, " ") ~= tune_text then return nil, "it has no such tune point" end
+    local lo, hi = rows(r, p)
+    if lo > r.m_lo or hi < r.m_hi then return nil, "the tune point is not made for all of the rows" end
+    local broken = refusal(r, p)
+    if broken then return nil, "the tune point is refused by " .. broken end
+    return {tune_text, lo, hi, rank(r, p)}
 end
 
 -- How a point's kernel is launched: grid, block, smem, split.
@@ -382,9 +437,10 @@ local function launch(r, tune_text)
     result.map_bytes = whole("map", map.bytes, 0, 128)
     result.smem = whole("smem", call("smem", 0, r, p), 0, 1 << 24)
     result.split = whole("split", call("split", 1, r, p), 0, 1 << 16)
+    result.ahead = whole("ahead", call("ahead", 1, r, p), 1, 1 << 16)
     return result
 end
 
 local function render(r, tune_text, name) body(r, point_of(tune_text), name, emit) end
 
-return head.op, strict_request, head.accepts, candidates, launch, render
+return head.op, strict_request, head.accepts, candidates, one, launch, render

@@ -140,6 +140,8 @@ qrt_status virtual_device(struct virtual_gpu *v, const struct arch *arch, struct
 
 /* ---- what it found ---- */
 
+void virtual_check(const struct virtual_gpu *v, int on) { v->configure(1, on, on ? 0 : 1); }
+
 size_t virtual_take(struct virtual_gpu *v, struct vgpu_finding *first, struct vgpu_counts *counts)
 {
     const size_t count = v->findings(first, 1);

@@ -24,6 +24,9 @@ const char *virtual_library(const struct virtual_gpu *v);
 /* The device that runs kernels made for `arch`; opened at the first call, closed with v. */
 qrt_status virtual_device(struct virtual_gpu *v, const struct arch *arch, struct qrt_device **out);
 
+/* Whether launches are checked (as it starts) or only counted, which is faster.  Of the process. */
+void virtual_check(const struct virtual_gpu *v, int on);
+
 /* What launches did since the last call: the first finding, how many there were, the counts. */
 size_t virtual_take(struct virtual_gpu *v, struct vgpu_finding *first, struct vgpu_counts *counts);
 const char *virtual_fault_name(const struct virtual_gpu *v, enum vgpu_fault fault);

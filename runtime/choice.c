@@ -200,24 +200,28 @@ static int64_t blocks_of(const struct kernel *k, const union op_args *args)
     return blocks;
 }
 
-/* Parts that are still worth a block each. */
-static int64_t most_parts(enum op op, const union op_args *args)
+/* As many parts as give each multiprocessor two blocks, at most `most`. */
+static int parts(int processors, int64_t blocks, int64_t most)
 {
-    if (op == OP_LINEAR) {
-        const int parts = args->linear.w.K / MIN_SPLIT_K;
-        return parts < MAX_SPLIT_K ? parts : MAX_SPLIT_K;
-    }
-    const struct qk_attention *a = &args->attention;
-    const int seen = a->window > 0 && a->window < a->context ? a->window : a->context;
-    return seen / MIN_SPLIT_POSITIONS;
+    const int64_t split = (2 * (int64_t)processors + blocks - 1) / blocks;
+    return split < most ? (int)split : most > 1 ? (int)most : 1;
+}
+
+int choice_parts_of_k(int processors, int64_t blocks, int64_t K)
+{
+    const int64_t most = K / MIN_SPLIT_K;
+    return parts(processors, blocks, most < MAX_SPLIT_K ? most : MAX_SPLIT_K);
 }
 
 int choice_split(const struct qrt_device *d, const struct kernel *k, const union op_args *args)
 {
     if (!k || d->arch.kind != ARCH_SM) return 1;
     if (k->record.split > 0) return k->record.split;
-    const int64_t blocks = blocks_of(k, args), wanted = 2 * d->info.processors;
-    const int64_t split = (wanted + blocks - 1) / blocks;
-    const int64_t most = most_parts((enum op)k->record.desc.op, args);
-    return split < most ? (int)split : most > 1 ? (int)most : 1;
+    const int processors = d->info.processors;
+    const int64_t blocks = blocks_of(k, args);
+    if (k->record.desc.op == OP_LINEAR)
+        return choice_parts_of_k(processors, blocks, args->linear.w.K);
+    const struct qk_attention *a = &args->attention;
+    const int seen = a->window > 0 && a->window < a->context ? a->window : a->context;
+    return parts(processors, blocks, seen / MIN_SPLIT_POSITIONS);
 }

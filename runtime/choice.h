@@ -52,4 +52,7 @@ const struct kernel *choice_kernel(const struct choices *c, int request, int M);
  * *args: as its record says, or enough to fill the GPU.  Does not depend on the position. */
 int choice_split(const struct qrt_device *d, const struct kernel *k, const union op_args *args);
 
+/* The same for a linear whose record leaves it open: `blocks` of the launch when K is not split. */
+int choice_parts_of_k(int processors, int64_t blocks, int64_t K);
+
 #endif

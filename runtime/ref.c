@@ -106,4 +106,7 @@ const struct device_ops ref_device = {
     .unload = ref_unload,
     .launch = ref_launch,
     .sync = host_sync,
+    .fill = host_fill,
+    .mark = host_mark,
+    .elapsed = host_elapsed,
 };

@@ -159,7 +159,9 @@ static void count_global(struct access *a, uint32_t mask)
     const uint64_t lanes = mask == FULL_MASK ? LANES : (uint64_t)__builtin_popcount(mask);
     const uint64_t bytes = a->bytes * lanes;
     c->global_requests++;
-    c->global_sectors += sectors(a, mask);
+    const uint32_t touched = sectors(a, mask);
+    c->global_sectors += touched;
+    if (a->kind != SHARED_READ) c->store_sectors += touched;
     c->global_ideal_sectors += (bytes + SECTOR_BYTES - 1) / SECTOR_BYTES;
     if (a->kind != SHARED_WRITE) c->global_load_bytes += bytes;
     if (a->kind != SHARED_READ) c->global_store_bytes += bytes;

@@ -62,6 +62,7 @@ static void load_linear(struct warp *w, const struct insn *i, uint32_t l)
             access_global_range(w, i, l, from + k * PIECE, PIECE, SHARED_READ)};
     shared_bulk_load(w->block->shared, w->index, (int)l, piece, bytes / PIECE, bytes, barrier);
     w->block->counts.async_bytes += bytes;
+    w->block->counts.bulk_load_bytes += bytes;
     free(piece);
 }
 
@@ -77,6 +78,7 @@ static void store_linear(struct warp *w, const struct insn *i, uint32_t l)
         if (host) memcpy(host, w->block->shared_bytes + from + k, PIECE);
     }
     w->block->counts.async_bytes += bytes;
+    w->block->counts.bulk_store_bytes += bytes;
 }
 
 void op_bulk_load(struct warp *w, const struct insn *i, uint32_t mask)
@@ -160,6 +162,7 @@ static void load_tensor(struct warp *w, const struct insn *i, uint32_t l)
     const uint32_t count = cut_box(w, i, l, &b, piece);
     shared_bulk_load(w->block->shared, w->index, (int)l, piece, count, bytes, barrier);
     w->block->counts.async_bytes += bytes;
+    w->block->counts.bulk_load_bytes += bytes;
     free(piece);
 }
 
@@ -179,6 +182,7 @@ static void store_tensor(struct warp *w, const struct insn *i, uint32_t l)
         if (to) memcpy(to, w->block->shared_bytes + from, have);
     }
     w->block->counts.async_bytes += bytes;
+    w->block->counts.bulk_store_bytes += bytes;
 }
 
 void op_bulk_tensor_load(struct warp *w, const struct insn *i, uint32_t mask)

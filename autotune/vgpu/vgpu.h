@@ -55,8 +55,11 @@ struct vgpu_counts {
     /* What the same bytes need where lanes lie side by side: 32 bytes a sector, 128 a wavefront.
      * More was counted: scattered lanes, bank conflicts.  Less: lanes that read the same bytes. */
     uint64_t global_ideal_sectors, shared_ideal_wavefronts;
-    uint64_t tensor_ops;  /* multiply-adds of matrix instructions */
-    uint64_t async_bytes; /* by cp.async and bulk copies */
+    uint64_t tensor_ops;    /* multiply-adds of matrix instructions */
+    uint64_t async_bytes;   /* by cp.async and bulk copies */
+    uint64_t store_sectors; /* of global_sectors */
+    uint64_t bulk_load_bytes,
+        bulk_store_bytes; /* of async_bytes; no sectors are counted for them */
     uint64_t barriers;
     uint64_t ticks_by_class[8]; /* the host's time; only after vgpu_time(1) */
 };

@@ -115,3 +115,6 @@ row_type = function(r)
     if r.quant == "none" or r.quant == "block" then return "qk_plain_row" end
     return "qk_row_worth<X_ZERO>"
 end,
+
+-- Registers that a thread of a block may hold by estimate, which is off by up to 25.
+thread_registers = function(threads) return math.min(230, 65536 // threads) end,

@@ -352,8 +352,7 @@ static void errors_name_the_line(void **state)
     expect_error("smem = function() return 0.5 end,", "", 8, "smem: 0.5 is no whole number");
     expect_error("map = function() return {rows = 300, bytes = 128} end,", "", 8, "map: 300 is no");
     expect_error("map = function() return {rows = 8} end,", "", 8, "map: nil is no whole number");
-    expect_error("smem = function() return 1 << 20 end,", "", 0, "smem: 1048576 bytes, sm_89 has");
-    expect_error("block = function() return {32, 64} end,", "", 0, "2048 threads");
+    expect_error("registers = function() return 0.5 end,", "", 8, "registers: 0.5 is no whole");
     expect_error("grid = function() return 'Q/3' end,", "", 0, "'Q' is none of");
     expect_error("m = function() return 0, 1 end,", "", 8, "m: 0 is no whole number in 1..");
     expect_error("rank = function() return 'x' end,", "", 8, "rank: not a number");
