@@ -8,7 +8,8 @@
  * - a pipeline whose store cannot be read or written, in any way at any operation, gives its kernel
  *   all the same: the bytes are those of a working one, with one note where they could not be kept
  *
- * QGEN_SOAK=1: every allocation; else at most a number of them a scenario, spread evenly.
+ * QGEN_SOAK=1: every allocation, and every way at every operation; else a number of them a scenario,
+ * spread evenly.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -216,8 +217,11 @@ static void kernels_come_without_a_store(void **state)
     good = malloc(bytes);
     memcpy(good, made.kernels[0].bytes, bytes);
     for (f.at = store_begins; f.at <= calls; f.at++)
-        for (int way = 0; way < WAYS; way += getenv("QGEN_SOAK") ? 1 : 1 + (int)(f.at % 3))
-            for (f.for_ever = 0; f.for_ever < 2; f.for_ever++, runs++) {
+        for (int way = 0; way < WAYS; way++)
+            for (f.for_ever = 0; f.for_ever < 2; f.for_ever++) {
+                if (!getenv("QGEN_SOAK") && (way + f.at) % 4 != 0)
+                    continue; /* it compiles each time */
+                runs++;
                 f.effect = ways[way].effect;
                 f.error = ways[way].error;
                 remove_store();
