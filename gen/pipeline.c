@@ -414,6 +414,10 @@ qrt_status pipeline_make(struct pipeline *p, const struct request *requests, siz
         status = make_round(p, requests, count, &rejected, &before, &jobs);
     }
     if (status == QRT_OK) status = hand_out(p, &jobs, out);
+    if (status == QRT_OK && out->compiled > 0) {
+        struct store_trimmed trimmed; /* a store that cannot be trimmed stays as it is */
+        store_trim(p->store, STORE_MAX_BYTES, &trimmed);
+    }
     jobs_free(&before);
     jobs_free(&jobs);
     rejected_free(&rejected);

@@ -29,6 +29,8 @@ enum {
     MAX_STEPS = 20000000,
     MAX_SECONDS = 2,
     MAX_TEMPLATES = 256,
+    MAX_REFUSALS =
+        16,           /* Lua collects its whole state after each: a full one would do little else */
     GC_PAUSE = 1000,  /* collect when memory is tenfold: calls are short, the cap is far */
     RANK_UNIT = 1000, /* of ranks in records, which are whole numbers */
 };
@@ -36,7 +38,7 @@ enum {
 #define MAX_BLOCK_BYTES  ((size_t)16 << 20) /* so that no one operation on a string is slow */
 #define MAX_TOTAL_BYTES  ((size_t)1 << 30)  /* allocated over a call: what `..` in a loop costs */
 #define MAX_OUTPUT_BYTES ((size_t)4 << 20)
-#define MAX_FILE_BYTES   ((size_t)1 << 20)
+#define MAX_FILE_BYTES   ((size_t)128 << 10) /* Lua's parser takes the square of it, unwatched */
 #define PRELUDE          "gen/template.lua"
 #define PRELUDE_NAME     "qgen" /* how it calls itself in Lua's messages */
 
@@ -58,6 +60,8 @@ struct template
     struct usage {
         size_t bytes, total_bytes; /* held now; allocated during this call */
         long steps;
+        int refusals;          /* of more memory than MAX_STATE_BYTES, during this call */
+        int is_starved;        /* the system had no memory, during this call */
         struct timespec start; /* thread's processor time at the start of this call */
     } usage;
     struct rendering output;
@@ -92,6 +96,15 @@ static struct template *template_of(lua_State *L)
     return t;
 }
 
+static int is_refused(struct usage *u, size_t old, size_t new)
+{
+    if (new > MAX_BLOCK_BYTES || u->total_bytes > MAX_TOTAL_BYTES || u->refusals >= MAX_REFUSALS)
+        return 1;
+    if (u->bytes - old + new <= MAX_STATE_BYTES) return 0;
+    u->refusals++;
+    return 1;
+}
+
 static void *allocate(void *user, void *block, size_t old, size_t new)
 {
     struct usage *u = user;
@@ -101,11 +114,12 @@ static void *allocate(void *user, void *block, size_t old, size_t new)
         u->bytes -= old;
         return NULL;
     }
-    if (new > old && (new > MAX_BLOCK_BYTES || u->bytes - old + new > MAX_STATE_BYTES ||
-                      u->total_bytes > MAX_TOTAL_BYTES))
-        return NULL;
+    if (new > old && is_refused(u, old, new)) return NULL;
     void *moved = realloc(block, new);
-    if (!moved) return NULL;
+    if (!moved) {
+        u->is_starved = 1;
+        return NULL;
+    }
     u->bytes += new - old;
     u->total_bytes += new;
     return moved;
@@ -116,7 +130,9 @@ static void check_time(lua_State *L)
     const struct timespec *start = &template_of(L)->usage.start;
     struct timespec now;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    if (now.tv_sec - start->tv_sec > MAX_SECONDS)
+    const double seconds =
+        (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) * 1e-9;
+    if (seconds > MAX_SECONDS)
         luaL_error(L, "runs for more than %d seconds: an endless loop?", MAX_SECONDS);
 }
 
@@ -181,6 +197,8 @@ static qrt_status run(const struct template *t, lua_CFunction f, void *job)
     struct usage *u = &template_of(L)->usage;
     u->steps = 0;
     u->total_bytes = 0;
+    u->refusals = 0;
+    u->is_starved = 0;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &u->start);
     lua_settop(L, 0);
     lua_pushcfunction(L, place_message);
@@ -188,6 +206,7 @@ static qrt_status run(const struct template *t, lua_CFunction f, void *job)
     lua_pushlightuserdata(L, job);
     const int result = lua_pcall(L, 1, 0, 1);
     if (result == LUA_OK) return QRT_OK;
+    if (u->is_starved) return error_set(QRT_E_MEMORY, "%s: no memory for Lua", t->origin);
     if (result == LUA_ERRMEM)
         return error_set(QRT_E_TEMPLATE,
                          "%s: out of memory: at most %zu MiB at a time, %zu GiB in all", t->origin,
@@ -204,7 +223,10 @@ static void grow(lua_State *L, void **block, size_t *capacity, size_t needed, si
     if (needed <= *capacity) return;
     const size_t larger = needed > 2 * *capacity ? needed : 2 * *capacity;
     void *moved = realloc(*block, larger * unit);
-    if (!moved) luaL_error(L, "out of memory for the output");
+    if (!moved) {
+        template_of(L)->usage.is_starved = 1;
+        luaL_error(L, "out of memory for the output");
+    }
     *block = moved;
     *capacity = larger;
 }

@@ -18,7 +18,7 @@ local tointeger, number_type = math.tointeger, math.type
 local getinfo = debug.getinfo
 
 local MAX_STRING  <const> = 1 << 20
-local MAX_SUBJECT <const> = 1024    -- a pattern with two quantifiers is cubic in this
+local MAX_SUBJECT <const> = 512     -- a pattern with two quantifiers is cubic in this
 local MAX_POINTS  <const> = 20000
 local MAX_ROWS    <const> = 1 << 30
 local MAX_THREADS <const> = 1024
@@ -98,7 +98,7 @@ local function remove(t, at)
 end
 
 local function capped_rep(s, n, separator)
-    if (#s + #(separator or "")) * n > MAX_STRING then
+    if n > MAX_STRING or (#s + #(separator or "")) * n > MAX_STRING then
         error(format("string.rep: more than %d bytes", MAX_STRING), 2)
     end
     return rep(s, n, separator)

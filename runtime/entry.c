@@ -169,7 +169,8 @@ qrt_status entry_serialize(const struct entry *e, void **bytes, size_t *count)
     for (int i = 0; i < ENTRY_PART_COUNT; i++) {
         h.part[i].offset = total;
         h.part[i].bytes = e->part[i].bytes;
-        if (e->part[i].bytes > ENTRY_MAX_BYTES - total - HASH_BYTES - PART_ALIGN)
+        const size_t left = ENTRY_MAX_BYTES - total - HASH_BYTES; /* a multiple of PART_ALIGN */
+        if (e->part[i].bytes > left)
             return error_set(QRT_E_LIMIT, "kernel '%s': over the limit of %zu bytes",
                              e->record.symbol, ENTRY_MAX_BYTES);
         total += align_up(e->part[i].bytes);

@@ -103,18 +103,19 @@ verify_library() {
   [ -z "$extra" ] || { echo "libqrt_verify.so needs $extra"; return 1; }
 }
 
-# All tests again under AddressSanitizer and UBSan, but for the oracles and those that mostly run NVRTC or
-# the virtual GPU, whose own tests are among them.
+# All tests again under AddressSanitizer and UBSan, but for the oracles and those that mostly run compilers
+# or the virtual GPU, whose own tests are among them.  Kernels come from the plain build's store.
 # The instrumented code confuses one warning about uninitialised values.
 sanitized() {
-  cmake -S . -B build-asan -G Ninja -DQGEN_SANITIZE=ON -DCMAKE_C_FLAGS="-Werror -Wno-maybe-uninitialized" >/dev/null &&
+  cmake -S . -B build-asan -G Ninja -DQGEN_SANITIZE=ON -DQGEN_TEST_STORE="$PWD/build/test-store" \
+    -DCMAKE_C_FLAGS="-Werror -Wno-maybe-uninitialized" >/dev/null &&
     cmake --build build-asan &&
-    ctest --test-dir build-asan --output-on-failure -j "$(nproc)" -LE oracle -E 'test_cuda_(templates|small_ops)|test_vgpu_(session|linear|mutants|tuner)|^prove_'
+    ctest --test-dir build-asan --output-on-failure -j "$(nproc)" -LE oracle -E 'test_cuda_(templates|small_ops)|test_vgpu_(session|linear|mutants|tuner)|test_reproducible|^prove_'
 }
 
 # What runs threads, under ThreadSanitizer.
 threads() {
-  local tests=(test_pool test_session test_pack test_pipeline test_store)
+  local tests=(test_pool test_session test_pack test_pipeline test_store test_store_race)
   cmake -S . -B build-tsan -G Ninja -DQGEN_TSAN=ON >/dev/null && cmake --build build-tsan --target "${tests[@]}" &&
     ctest --test-dir build-tsan --output-on-failure -R "^($(IFS='|'; echo "${tests[*]}"))\$"
 }

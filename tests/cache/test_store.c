@@ -36,8 +36,8 @@ static struct store *store;
 static int make_folder(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/qgen-store-XXXXXX");
-    return !mkdtemp(folder) || store_open(folder, &store) != QRT_OK;
+    entries_folder(folder);
+    return store_open(folder, &store) != QRT_OK;
 }
 
 static int remove_folder(void **state)

@@ -4,8 +4,8 @@
  *   within the arch's shared memory
  * - each scheme compiles on one arch at one range; archs and ranges take turns, all of them occur.
  *   The rest is proved by running it: `qgen check --device vgpu`, whose shares are the prove_* tests
- * - no stack (so no spills), or not in the next tune point, which the pipeline then takes; registers
- *   and shared memory within the arch, the block as launched
+ * - no stack (so no spills), or not in one of the next tune points, which the pipeline then takes;
+ *   registers and shared memory within the arch, the block as launched
  * - the arguments are as long as the C structs
  * - a linear uses the tensor cores, and those of its type (bf16 on sm_75 has none and says so in the
  *   template): 8-bit activations the integer and the 8-bit float ones, with nothing emulated
@@ -30,7 +30,7 @@
 
 enum { OPCODE_HMMA = 0x23c, OPCODE_IMMA = 0x237, OPCODE_QMMA = 0x27a };
 enum { OPCODE_HGMMA = 0xdf0, OPCODE_IGMMA = 0xdf1, OPCODE_QGMMA = 0xdf3 };
-enum { REGISTERS_SM = 65536, DRIVER_SMEM = 1024 };
+enum { REGISTERS_SM = 65536, DRIVER_SMEM = 1024, ROUNDS = 12 /* as the pipeline tries */ };
 #define WGMMA "cuda/gemm_sm90"
 
 struct fixture {
@@ -187,7 +187,8 @@ static void compile_best(struct fixture *f, const struct request *r, const char 
 {
     size_t count;
     struct candidate *c = candidates_of(f, r, name, &count);
-    if (compile_one(f, &c[0], name) > 0) assert_true(count > 1 && compile_one(f, &c[1], name) == 0);
+    size_t i = 0;
+    while (compile_one(f, &c[i], name) > 0) assert_true(++i < count && i < ROUNDS);
     free(c);
 }
 

@@ -33,7 +33,7 @@ void sessions_add_kernels(qrt_device *device, const qrt_model *model,
     struct pipeline_result result;
     struct pipeline *p;
     /* The session's results are compared with ref: no need to try each kernel first. */
-    const struct pipeline_options how = {.store = BINARY_DIR "/test-store", .ungated = 1};
+    const struct pipeline_options how = {.store = TEST_STORE, .ungated = 1};
     assert_int_equal(qrt_model_needs(model, device, options, take_need, &needs), QRT_OK);
     if (pipeline_open(&how, &p) != QRT_OK ||
         pipeline_ensure(p, &device->arch, needs.name, needs.count, options->max_m, &result) !=

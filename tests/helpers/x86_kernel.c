@@ -11,6 +11,8 @@
 #include "error.h"
 #include "file.h"
 #include "helpers.h"
+#include "key.h"
+#include "store.h"
 
 /* -O0: compiling takes longer than running. */
 #define EMULATOR                                                                           \
@@ -23,6 +25,8 @@ qrt_device *x86_cpu;
 struct template_set *x86_templates;
 static qrt *rt;
 static struct checker *checker;
+static struct cc *cc;
+static struct store *store;
 
 int x86_setup(void **state)
 {
@@ -32,12 +36,16 @@ int x86_setup(void **state)
     assert_int_equal(qrt_device_open(rt, "cpu", &x86_cpu), QRT_OK);
     assert_int_equal(check_open(x86_cpu, CHECK_NORMAL, &checker), QRT_OK);
     assert_int_equal(template_set_open(NULL, &x86_templates), QRT_OK);
+    if (cc_open(&cc) != QRT_OK || store_open(TEST_STORE, &store) != QRT_OK)
+        fail_msg("%s", qrt_message());
     return 0;
 }
 
 int x86_teardown(void **state)
 {
     (void)state;
+    store_close(store);
+    cc_close(cc);
     template_set_close(x86_templates);
     check_close(checker);
     qrt_device_close(x86_cpu);
@@ -99,11 +107,43 @@ static void emulate(const struct unit *u, enum op op, unsigned features, struct 
     assert_int_equal(system(command), 0);
 }
 
-static void compile(const struct unit *u, struct unit_image *image)
+static void key_of(const struct unit *u, uint8_t out[ENTRY_KEY_BYTES])
 {
-    struct cc *cc;
-    if (cc_open(&cc) != QRT_OK || cc_compile(cc, u, image) != QRT_OK) fail_msg("%s", qrt_message());
-    cc_close(cc);
+    struct key k;
+    key_begin(&k);
+    key_add_text(&k, "format", "image for tests");
+    key_add_text(&k, "arch", u->arch->name);
+    key_add_text(&k, "compiler", cc_identity(cc));
+    key_add_text(&k, "options", cc_options());
+    key_add_text(&k, "text", u->rendering.text);
+    for (int i = 0; i < u->includes; i++) key_add_text(&k, u->include_name[i], u->include_text[i]);
+    key_end(&k, out);
+}
+
+/* By the compiler, or out of a store of what it made before: a build with sanitizers runs the same
+ * kernels again. */
+static void compile(const struct unit *u, const struct entry_record *record,
+                    struct unit_image *image)
+{
+    struct entry e = {.record = *record}, stored;
+    void *bytes;
+    size_t count;
+    int found;
+    key_of(u, e.key);
+    assert_int_equal(store_get(store, e.key, &stored, &bytes, &count, &found), QRT_OK);
+    if (found) {
+        image->image_bytes = stored.part[ENTRY_IMAGE].bytes;
+        image->image = malloc(image->image_bytes);
+        assert_non_null(image->image);
+        memcpy(image->image, stored.part[ENTRY_IMAGE].data, image->image_bytes);
+    } else {
+        if (cc_compile(cc, u, image) != QRT_OK) fail_msg("%s", qrt_message());
+        e.part[ENTRY_IMAGE].data = image->image;
+        e.part[ENTRY_IMAGE].bytes = image->image_bytes;
+        assert_int_equal(entry_serialize(&e, &bytes, &count), QRT_OK);
+        store_put(store, e.key, bytes, count);
+    }
+    free(bytes);
 }
 
 /* A kernel runs without libc and libm: its image may ask for no symbol. */
@@ -135,7 +175,7 @@ void x86_kernel(const char *request, const char *arch, int point, int m_hi, enum
     e->record.m_lo = 1;
     e->record.m_hi = m_hi;
     if (how == X86_AS_SHIPPED) {
-        compile(&unit, &made);
+        compile(&unit, &e->record, &made);
         assert_closed(&made);
     } else {
         emulate(&unit, (enum op)e->record.desc.op, how == X86_EMULATED_FEATURES ? ~0u : 0, &made);
