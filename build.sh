@@ -39,6 +39,7 @@ case $command in
     ;;
   test)
     build
+    setup_test_packages
     setup_nvrtc
     setup_models
     setup_oracle

@@ -1,11 +1,11 @@
 /* cost.c -- predicted time of a linear kernel on a GPU: a model that ranks and claims nothing
  *
- * Blocks start in the order of the grid, columns of y first, `processors * resident` at a time; such
- * a set is a round, and a launch is its rounds one after the other.  In a round each unit has a time:
+ * Blocks start in the order of the grid, `processors * resident` at a time; such a set is a round, and a
+ * launch is its rounds one after the other.  In a round each unit has a time:
  *     memory    bytes over MEMORY_SHARE of the bandwidth.  The first row of blocks reads W; a later
- *               one again only what the second-level cache could not hold.  y: once.  x, small beside
- *               W or hidden behind the tensor cores, is added to the launch's bytes alone: a launch
- *               is not faster than all its bytes.
+ *               one again only what the second-level cache could not hold, and nothing where the
+ *               grid's first dimension is M.  y: once.  x, small beside W or hidden behind the tensor
+ *               cores, is added to the launch's bytes alone: a launch is not faster than all its bytes.
  *     cache     what the blocks load and store, over the cache's bandwidth or, on the multiprocessor
  *               with the most blocks, over L2_BYTES a clock
  *     tensor    multiply-adds of that multiprocessor over its rate; a core for each of four warps
@@ -14,10 +14,11 @@
  *     shared    its wavefronts, one a clock
  *     latency   of one block: its round trips, of which `stages` are under way at a time (Little's
  *               law), and its barriers.  Blocks beside it change nothing.
- * Units overlap as far as there is somebody to fill in: the round takes a norm of these times, of the
- * order OVERLAP_ONE for one block whose warps go in step, OVERLAP_MORE more for each doubling of
- * resident blocks, or of warps where no barrier ties them.  (Order 1: one after the other; infinite:
- * the slowest alone.)
+ * Units overlap as far as there is somebody to fill in, so a round takes a norm of these times.  (Order
+ * 1: one after the other; infinite: the slowest alone.)  Copies go on beside everything: memory, cache,
+ * latency and the rest meet in order OVERLAP_MOST.  The rest, what warps do themselves (tensor, issue,
+ * shared), meets in order OVERLAP_ONE for one block whose warps go in step, OVERLAP_MORE more for each
+ * doubling of resident blocks, or of warps where no barrier ties them.
  * To the rounds comes what happens once: a launch, filling and draining the first round, filling
  * each later one as far as blocks beside it do not hide it, and the second kernel of a split.
  *
@@ -38,7 +39,9 @@
  *     LAUNCH_SECONDS  B gpu-small-kernels: 2.5 us a launch queued in a stream, 1.3 to 1.4 in a graph,
  *                     on A100 and H200
  *     CACHE_SHARE     an H100's cache is two halves that may hold the same bytes twice
- *     OVERLAP_*, BARRIER_CYCLES
+ *     OVERLAP_MOST    B gpu-stream read: as bytes in flight grow, bandwidth goes from latency's to its
+ *                     own as the norm of order 4 does (A100)
+ *     OVERLAP_ONE, OVERLAP_MORE, BARRIER_CYCLES
  *                     chosen; docs/cost-model.md says against what
  */
 #include "cost.h"
@@ -56,7 +59,7 @@ static const double MEMORY_CYCLES = 600, L2_CYCLES = 300, BARRIER_CYCLES = 30;
 static const double L2_BYTES = 64;     /* a clock and multiprocessor */
 static const double WARP_CYCLES = 2;   /* from an instruction of a warp to its next */
 static const double CACHE_SHARE = 0.5; /* of the second-level cache that holds what is read again */
-static const double OVERLAP_ONE = 2.5, OVERLAP_MORE = 2, OVERLAP_MOST = 6;
+static const double OVERLAP_ONE = 1.5, OVERLAP_MORE = 1, OVERLAP_MOST = 4;
 static const double HOPPER_MMA = 0.63, BLACKWELL_MMA = 0.25;
 static const double LAUNCH_SECONDS = 2.5e-6, SECOND_SECONDS = 1.4e-6;
 
@@ -126,12 +129,23 @@ static double output_bytes(const struct launch *l)
     return outputs * PART_BYTES * missing(l->gpu, l->M * l->N * PART_BYTES * l->split);
 }
 
-/* Share of its part of W that a block reads again from memory: what the cache has lost, once for all
- * rows of blocks that run at a time. */
+static int rows_go_first(const struct launch *l) { return l->record->grid[0].dim == DIM_M; }
+
+/* Share of its part of W that a later block reads again from memory: what the cache has lost, once for
+ * all rows of blocks that run at a time.  None where the blocks that share it follow each other. */
 static double read_again(const struct launch *l)
 {
+    if (rows_go_first(l)) return 0;
     const double rows = (double)l->capacity / (double)l->first;
     return missing(l->gpu, l->N * l->K * l->bytes_per_weight) / fmax(1, rows);
+}
+
+/* Bytes of x: once; where rows go first, what the cache loses of it again for each round. */
+static double input_bytes(const struct launch *l)
+{
+    const double x = l->M * l->K * bytes_of(l->record->desc.act);
+    const double rounds = fmax(1, (double)l->blocks / (double)l->capacity);
+    return rows_go_first(l) ? x * (1 + missing(l->gpu, x) * (rounds - 1)) : x;
 }
 
 static struct demand demand_of(const struct launch *l)
@@ -159,18 +173,29 @@ static struct demand demand_of(const struct launch *l)
 
 /* ---- rounds ---- */
 
-/* Order of the norm: what runs beside each other, blocks or warps that no barrier ties. */
+/* Order for what warps do themselves, by what runs beside each other: blocks, or warps that no barrier
+ * ties. */
 static double overlap(const struct launch *l)
 {
     const double groups = l->resident * (l->profile->step.barriers > 0 ? 1.0 : l->warps);
     return fmin(OVERLAP_ONE + OVERLAP_MORE * log2(groups), OVERLAP_MOST);
 }
 
-static double norm(const double unit[COST_UNITS], double order)
+static double norm(const double *values, int count, double order)
 {
     double sum = 0;
-    for (int i = 0; i < COST_UNITS; i++) sum += pow(unit[i], order);
+    for (int i = 0; i < count; i++) sum += pow(values[i], order);
     return pow(sum, 1 / order);
+}
+
+/* Seconds of a round.  One order for all units made copies wait for a single block's warps: Marlin at
+ * M = 1 came out a quarter too slow, and its lead over f16 lasted too long. */
+static double together(const struct launch *l, const double unit[COST_UNITS])
+{
+    const double inside[] = {unit[COST_TENSOR], unit[COST_ISSUE], unit[COST_SHARED]};
+    const double all[] = {unit[COST_MEMORY], unit[COST_L2], unit[COST_LATENCY],
+                          norm(inside, 3, overlap(l))};
+    return norm(all, 4, OVERLAP_MOST);
 }
 
 /* Seconds of each unit for `count` blocks at a time, `first` of which read W first. */
@@ -211,21 +236,20 @@ static double filling(const struct launch *l, int64_t at, double times)
 static void add_rounds(const struct launch *l, struct cost *out)
 {
     const struct demand demand = demand_of(l);
-    const double order = overlap(l);
     double busy = 0, all = 0;
     for (int64_t at = 0, count; at < l->blocks;) {
         const double times = (double)alike(l, at, &count);
         double unit[COST_UNITS];
         time_units(l, &demand, clamp((double)(l->first - at), 0, (double)count), (double)count,
                    unit);
-        const double seconds = times * norm(unit, order);
+        const double seconds = times * together(l, unit);
         for (int i = 0; i < COST_UNITS; i++) out->by_unit[i] += times * unit[i];
         all += seconds;
         busy += seconds * fmin(1, (double)count / l->gpu->processors);
         out->fixed += filling(l, at, times);
         at += count * (int64_t)times;
     }
-    out->by_unit[COST_MEMORY] += l->M * l->K * bytes_of(l->record->desc.act) / memory_rate(l->gpu);
+    out->by_unit[COST_MEMORY] += input_bytes(l) / memory_rate(l->gpu);
     out->filled = all > 0 && all < INFINITY ? busy / all : 1;
     out->seconds = fmax(all, out->by_unit[COST_MEMORY]);
 }

@@ -32,8 +32,8 @@ struct select_range {
 };
 
 /* Ranges by shape, then by rows, from row 1 on without gaps; free() *out.  As few candidates as a
- * greedy cover of all points finds, then as few ranges as those allow, then the least loss; what
- * still ties goes to the first candidate.  QRT_E_KERNEL: a point has no candidate. */
+ * greedy cover of all points finds, near ones first; then as few ranges as those allow, then the
+ * least loss; what still ties goes to the first candidate.  QRT_E_KERNEL: a point has no candidate. */
 qrt_status select_ranges(const struct select_input *in, struct select_range **out, size_t *count);
 
 /* Candidates by their mean place over all shapes and the points that stand for rows m_lo .. m_hi,

@@ -10,329 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "cache_verbs.h"
 #include "error.h"
-#include "key.h"
 #include "merge.h"
-#include "store.h"
-#include "tuned.h"
-
-/* The folder that is meant: the first operand, else the default store. */
-static qrt_status open_given(const struct cli *cli, struct store **out)
-{
-    struct stat st;
-    const char *folder = cli->operand_count > 0 ? cli->operands[0] : NULL;
-    if (folder && (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode)))
-        return error_set(QRT_E_IO, "%s: no such folder", folder);
-    return store_open(folder, out);
-}
-
-static int ended(qrt_status status, int code) { return status == QRT_OK ? code : cli_fail(status); }
-
-/* ---- ls ---- */
-
-static int each;
-static const struct cli_option ls_options[] = {
-    {"each", 0, CLI_FLAG, &each, NULL, "every kernel and every winner on a line of its own", 0, 0},
-    {.name = NULL},
-};
-static const struct cli_spec ls_spec = {
-    .usage = "cache ls [DIR] [--each]",
-    .about = "Lists what a store holds: kernels by architecture and weight scheme, tables of\n"
-             "winners, packed models.  DIR: a folder of `qgen work` or `qgen cache merge`.",
-    .examples = "  qgen cache ls\n"
-                "  qgen cache ls merged --each --format json",
-    .options = ls_options,
-    .max_operands = 1,
-};
-
-/* The kernels of one arch and scheme. */
-struct group {
-    char arch[ARCH_NAME_BYTES], scheme[SCHEME_NAME_BYTES];
-    size_t kernels;
-    uint64_t bytes;
-};
-
-struct listing {
-    struct group *groups;
-    size_t count;
-    size_t kernels, damaged;
-    uint64_t bytes;
-    json_t *kernels_json, *tables_json; /* one object each */
-    qrt_status status;
-};
-
-static int compare_groups(const void *a, const void *b)
-{
-    const struct group *x = a, *y = b;
-    const int order = strcmp(x->arch, y->arch);
-    return order ? order : strcmp(x->scheme, y->scheme);
-}
-
-static struct group *group_of(struct listing *l, const struct entry_record *r)
-{
-    struct group key = {.scheme = "-"};
-    snprintf(key.arch, sizeof key.arch, "%s", r->arch);
-    if (r->desc.op == OP_LINEAR || r->desc.op == OP_EMBED) scheme_name(&r->desc.weight, key.scheme);
-    for (size_t i = 0; i < l->count; i++)
-        if (compare_groups(&l->groups[i], &key) == 0) return &l->groups[i];
-    struct group *more = realloc(l->groups, (l->count + 1) * sizeof *more);
-    if (!more) return NULL;
-    l->groups = more;
-    l->groups[l->count] = key;
-    return &l->groups[l->count++];
-}
-
-static json_t *kernel_json(const struct store_file *f)
-{
-    const struct entry_record *r = &f->entry->record;
-    char request[OP_NAME_BYTES], key[KEY_HEX_BYTES];
-    op_desc_name(&r->desc, request);
-    key_hex(f->entry->key, key);
-    return json_pack("{ss ss ss s[ii] ss ss sI}", "key", key, "arch", r->arch, "request", request,
-                     "m", r->m_lo, r->m_hi, "template", r->template_, "tune", r->tune, "bytes",
-                     (json_int_t)f->count);
-}
-
-static int list_file(void *user, const struct store_file *f)
-{
-    struct listing *l = user;
-    if (!f->entry) {
-        l->damaged++;
-        return 0;
-    }
-    struct group *g = group_of(l, &f->entry->record);
-    if (!g) {
-        l->status = error_set(QRT_E_MEMORY, "cache ls: no memory");
-        return 1;
-    }
-    g->kernels++;
-    g->bytes += f->count;
-    l->kernels++;
-    l->bytes += f->count;
-    if (each) json_array_append_new(l->kernels_json, kernel_json(f));
-    return 0;
-}
-
-static json_t *lines_json(const struct winners *w)
-{
-    json_t *lines = json_array();
-    char line[WINNER_LINE_BYTES];
-    for (size_t i = 0; i < w->count; i++) {
-        winners_line(&w->items[i], line);
-        json_array_append_new(lines, json_string(line));
-    }
-    return lines;
-}
-
-static int list_table(void *user, const struct winners_file *f)
-{
-    struct listing *l = user;
-    json_int_t measured = 0;
-    for (size_t i = 0; f->rows && i < f->rows->count; i++)
-        measured += f->rows->items[i].how == WINNER_MEASURED;
-    json_t *table = json_pack("{ss sI sI ss}", "file", f->path, "winners",
-                              (json_int_t)(f->rows ? f->rows->count : 0), "measured", measured,
-                              "problem", f->problem);
-    if (each && f->rows) json_object_set_new(table, "lines", lines_json(f->rows));
-    json_array_append_new(l->tables_json, table);
-    return 0;
-}
-
-/* Files of the folder's `models`, which are packed anew when they are wanted and gone. */
-static json_t *models_json(const char *folder)
-{
-    char path[PATH_MAX];
-    json_int_t files = 0, bytes = 0;
-    snprintf(path, sizeof path, "%s/models", folder);
-    DIR *models = opendir(path);
-    for (const struct dirent *d; models && (d = readdir(models)) != NULL;) {
-        struct stat st;
-        const size_t length = strlen(d->d_name);
-        if (length < 4 || strcmp(d->d_name + length - 3, ".qm") != 0) continue;
-        if (fstatat(dirfd(models), d->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
-        files++;
-        bytes += st.st_size;
-    }
-    if (models) closedir(models);
-    return json_pack("{sI sI}", "files", files, "bytes", bytes);
-}
-
-static void print_each(const struct listing *l)
-{
-    const json_t *k, *table, *line;
-    size_t i, j;
-    json_array_foreach(l->kernels_json, i, k)
-    {
-        const json_t *m = json_object_get(k, "m");
-        printf("%s  %-9s  %-28s  %lld..%lld  %s\n", json_string_value(json_object_get(k, "key")),
-               json_string_value(json_object_get(k, "arch")),
-               json_string_value(json_object_get(k, "request")),
-               json_integer_value(json_array_get(m, 0)), json_integer_value(json_array_get(m, 1)),
-               json_string_value(json_object_get(k, "tune")));
-    }
-    json_array_foreach(l->tables_json, i, table)
-        json_array_foreach(json_object_get(table, "lines"), j, line)
-            printf("%s\n", json_string_value(line));
-}
-
-static void print_listing(const struct listing *l, const char *folder, const json_t *models)
-{
-    char size[16];
-    const json_t *table;
-    size_t i;
-    if (each) print_each(l);
-    printf("%-9s  %-12s  %7s  %10s\n", "arch", "scheme", "kernels", "bytes");
-    for (i = 0; i < l->count; i++) {
-        cli_bytes(l->groups[i].bytes, size);
-        printf("%-9s  %-12s  %7zu  %10s\n", l->groups[i].arch, l->groups[i].scheme,
-               l->groups[i].kernels, size);
-    }
-    json_array_foreach(l->tables_json, i, table)
-    {
-        const char *problem = json_string_value(json_object_get(table, "problem"));
-        printf("%s: %lld winners, %lld measured%s%s\n",
-               json_string_value(json_object_get(table, "file")),
-               json_integer_value(json_object_get(table, "winners")),
-               json_integer_value(json_object_get(table, "measured")), *problem ? "; " : "",
-               problem);
-    }
-    const json_int_t files = json_integer_value(json_object_get(models, "files"));
-    cli_bytes((uint64_t)json_integer_value(json_object_get(models, "bytes")), size);
-    if (files > 0) printf("%lld packed models, %s\n", files, size);
-    cli_bytes(l->bytes, size);
-    printf("%s: %zu kernels, %s\n", folder, l->kernels, size);
-    if (l->damaged)
-        cli_note("%zu damaged kernels are not listed; `qgen cache verify` names them", l->damaged);
-}
-
-static void json_listing(struct listing *l, const char *folder, json_t *models)
-{
-    json_t *groups = json_array();
-    for (size_t i = 0; i < l->count; i++)
-        json_array_append_new(groups, json_pack("{ss ss sI sI}", "arch", l->groups[i].arch,
-                                                "scheme", l->groups[i].scheme, "kernels",
-                                                (json_int_t)l->groups[i].kernels, "bytes",
-                                                (json_int_t)l->groups[i].bytes));
-    json_t *whole =
-        json_pack("{ss so sO sI sI sI sO}", "folder", folder, "groups", groups, "winners",
-                  l->tables_json, "kernels", (json_int_t)l->kernels, "bytes", (json_int_t)l->bytes,
-                  "damaged", (json_int_t)l->damaged, "models", models);
-    if (each) json_object_set(whole, "each", l->kernels_json);
-    cli_json(whole, "qgen.cache.ls/1");
-}
-
-static int run_ls(int argc, char **argv)
-{
-    struct cli cli;
-    struct store *s;
-    struct listing l = {.kernels_json = json_array(), .tables_json = json_array()};
-    const int stop = cli_parse(&ls_spec, argc, argv, &cli);
-    if (stop) return stop - 1;
-    qrt_status status = open_given(&cli, &s);
-    if (status != QRT_OK) return cli_fail(status);
-    status = store_files(s, list_file, &l);
-    if (status == QRT_OK) status = l.status;
-    if (status == QRT_OK) status = winners_files(store_folder(s), list_table, &l);
-    if (status == QRT_OK) {
-        json_t *models = models_json(store_folder(s));
-        if (l.count > 0) qsort(l.groups, l.count, sizeof *l.groups, compare_groups);
-        if (cli.json)
-            json_listing(&l, store_folder(s), models);
-        else
-            print_listing(&l, store_folder(s), models);
-        json_decref(models);
-    }
-    json_decref(l.kernels_json);
-    json_decref(l.tables_json);
-    free(l.groups);
-    store_close(s);
-    return ended(status, EXIT_DONE);
-}
-
-/* ---- verify ---- */
-
-static int remove_damaged;
-static const struct cli_option verify_options[] = {
-    {"remove", 0, CLI_FLAG, &remove_damaged, NULL, "delete what is damaged", 0, 0},
-    {.name = NULL},
-};
-static const struct cli_spec verify_spec = {
-    .usage = "cache verify [DIR] [--remove]",
-    .about = "Reads every kernel and every table of winners, checks hashes and fields, and names\n"
-             "what is damaged; exit code 1 when anything is.  A damaged kernel is never used: it\n"
-             "counts as missing and is made again.",
-    .examples = "  qgen cache verify --remove",
-    .options = verify_options,
-    .max_operands = 1,
-};
-
-struct verifying {
-    struct store *store;
-    size_t kernels, tables;
-    json_t *damaged; /* {file, problem} */
-};
-
-static void add_damaged(struct verifying *v, const char *path, const char *problem)
-{
-    json_array_append_new(v->damaged, json_pack("{ss ss}", "file", path, "problem", problem));
-}
-
-static int verify_entry(void *user, const struct store_file *f)
-{
-    struct verifying *v = user;
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%.4000s/%s", store_folder(v->store), f->name);
-    v->kernels++;
-    if (f->entry) return 0;
-    add_damaged(v, path, f->problem);
-    if (remove_damaged && store_remove(v->store, f->name) != QRT_OK) cli_note("%s", qrt_message());
-    return 0;
-}
-
-static int verify_table(void *user, const struct winners_file *f)
-{
-    struct verifying *v = user;
-    v->tables++;
-    if (f->rows) return 0;
-    add_damaged(v, f->path, f->problem);
-    if (remove_damaged && unlink(f->path) != 0)
-        cli_note("%s cannot be removed: %s", f->path, strerror(errno));
-    return 0;
-}
-
-static void print_verified(const struct verifying *v)
-{
-    const json_t *d;
-    size_t i;
-    json_array_foreach(v->damaged, i, d) printf("%s%s: %s\n", remove_damaged ? "removed " : "",
-                                                json_string_value(json_object_get(d, "file")),
-                                                json_string_value(json_object_get(d, "problem")));
-    printf("%zu kernels, %zu tables of winners: %zu damaged\n", v->kernels, v->tables,
-           json_array_size(v->damaged));
-}
-
-static int run_verify(int argc, char **argv)
-{
-    struct cli cli;
-    struct verifying v = {.damaged = json_array()};
-    const int stop = cli_parse(&verify_spec, argc, argv, &cli);
-    if (stop) return stop - 1;
-    qrt_status status = open_given(&cli, &v.store);
-    if (status != QRT_OK) return cli_fail(status);
-    status = store_files(v.store, verify_entry, &v);
-    if (status == QRT_OK) status = winners_files(store_folder(v.store), verify_table, &v);
-    const int code = json_array_size(v.damaged) ? EXIT_CHECK : EXIT_DONE;
-    if (status == QRT_OK && cli.json)
-        cli_json(json_pack("{sI sI sO sb}", "kernels", (json_int_t)v.kernels, "tables",
-                           (json_int_t)v.tables, "damaged", v.damaged, "removed", remove_damaged),
-                 "qgen.cache.verify/1");
-    else if (status == QRT_OK)
-        print_verified(&v);
-    json_decref(v.damaged);
-    store_close(v.store);
-    return ended(status, code);
-}
 
 /* ---- merge ---- */
 
@@ -395,7 +75,7 @@ static int run_merge(int argc, char **argv)
     if (status == QRT_OK) print_merged(&report, &cli, notes);
     json_decref(notes);
     store_close(into);
-    return ended(status, report.damaged ? EXIT_CHECK : EXIT_DONE);
+    return cache_end(status, report.damaged ? EXIT_CHECK : EXIT_DONE);
 }
 
 /* ---- gc ---- */
@@ -475,7 +155,7 @@ static int run_gc(int argc, char **argv)
     if (stop) return stop - 1;
     if (max_text && !parse_size(max_text, &max))
         return cli_usage(&gc_spec, "--max-bytes %s: a size like 2GiB, 500MiB or 0", max_text);
-    qrt_status status = open_given(&cli, &s);
+    qrt_status status = cache_open(&cli, &s);
     if (status != QRT_OK) return cli_fail(status);
     status = dry_run ? store_trim_plan(s, max, &t) : store_trim(s, max, &t);
     const size_t stale = status == QRT_OK ? t.stale + remove_all_leftovers(store_folder(s)) : 0;
@@ -492,54 +172,75 @@ static int run_gc(int argc, char **argv)
                store_folder(s), t.removed, stale, dry_run ? "would go" : "deleted", t.kept, size);
     }
     store_close(s);
-    return ended(status, EXIT_DONE);
+    return cache_end(status, EXIT_DONE);
 }
 
 /* ---- import ---- */
 
 static int strict;
 static const struct cli_option import_options[] = {
-    {"strict", 0, CLI_FLAG, &strict, NULL, "a file that cannot be taken is a failure", 0, 0},
+    {"strict", 0, CLI_FLAG, &strict, NULL,
+     "a file that cannot be taken, or has stale winners, is a failure", 0, 0},
     {.name = NULL},
 };
 static const struct cli_spec import_spec = {
     .usage = "cache import FILE [--strict]",
-    .about = "Takes winners from another machine or release into this user's tables.  A file is\n"
-             "taken whole or not at all.  One that cannot be taken (another format, unknown\n"
-             "architectures, damage) is one note on stderr, not a failure, unless --strict.",
+    .about =
+        "Takes winners from another machine or release into this user's tables.  A file is\n"
+        "taken whole or not at all.  One that cannot be taken (another format, unknown\n"
+        "architectures, damage) is one note on stderr, not a failure, unless --strict; so are\n"
+        "stale winners (made with other templates or another compiler), which builds pass over.",
     .examples = "  qgen cache import h200.txt",
     .options = import_options,
     .min_operands = 1,
     .max_operands = 1,
 };
 
+/* The winners of a file; none, and a note, when it cannot be taken. */
+static qrt_status read_foreign(const char *path, struct winners *out)
+{
+    if (access(path, R_OK) != 0) return error_set(QRT_E_IO, "%s: %s", path, strerror(errno));
+    const qrt_status status = winners_read(path, out);
+    if (status == QRT_OK || strict) return status;
+    cli_note("nothing was imported: %s", qrt_message());
+    return QRT_OK;
+}
+
+static qrt_status take(const char *path, const struct winners *w, const char *folder,
+                       struct stale *stale)
+{
+    TRY(cache_count_stale(folder, w, stale));
+    if (stale->rows && strict)
+        return error_set(QRT_E_FORMAT, "%s: %zu of %zu winners are stale, made with other: %s",
+                         path, stale->rows, w->count, stale->why);
+    if (stale->rows)
+        cli_note("%zu of %zu winners are stale, made with other: %s; builds pass over them",
+                 stale->rows, w->count, stale->why);
+    return winners_keep(folder, w);
+}
+
 static int run_import(int argc, char **argv)
 {
     struct cli cli;
     struct store *s;
+    struct stale stale;
     struct winners w = {0};
     const int stop = cli_parse(&import_spec, argc, argv, &cli);
     if (stop) return stop - 1;
     const char *path = cli.operands[0];
-    if (access(path, R_OK) != 0)
-        return cli_fail(error_set(QRT_E_IO, "%s: %s", path, strerror(errno)));
-    qrt_status status = winners_read(path, &w);
-    if (status != QRT_OK && !strict) {
-        cli_note("nothing was imported: %s", qrt_message());
-        status = QRT_OK;
-    }
+    qrt_status status = read_foreign(path, &w);
     if (status == QRT_OK) status = store_open(NULL, &s);
     if (status != QRT_OK) return cli_fail(status);
-    status = winners_keep(store_folder(s), &w);
+    status = take(path, &w, store_folder(s), &stale);
     if (status == QRT_OK && cli.json)
-        cli_json(json_pack("{ss sI ss}", "file", path, "winners", (json_int_t)w.count, "folder",
-                           store_folder(s)),
+        cli_json(json_pack("{ss sI sI ss}", "file", path, "winners", (json_int_t)w.count, "stale",
+                           (json_int_t)stale.rows, "folder", store_folder(s)),
                  "qgen.cache.import/1");
     else if (status == QRT_OK)
         printf("%zu winners into %s/tuned\n", w.count, store_folder(s));
     winners_free(&w);
     store_close(s);
-    return ended(status, EXIT_DONE);
+    return cache_end(status, EXIT_DONE);
 }
 
 /* ---- path ---- */
@@ -573,8 +274,8 @@ static const struct verb {
     const char *name;
     int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"ls", run_ls}, {"verify", run_verify}, {"merge", run_merge},
-    {"gc", run_gc}, {"import", run_import}, {"path", run_path},
+    {"ls", cache_ls}, {"verify", cache_verify}, {"merge", run_merge},
+    {"gc", run_gc},   {"import", run_import},   {"path", run_path},
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 

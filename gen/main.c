@@ -4,18 +4,20 @@
 
 #include "cli.h"
 
-#define COMMAND(name, help) int cmd_##name(int argc, char **argv);
+#define COMMAND(name, help) COMMAND_WORD(name, #name, help)
+
+#define COMMAND_WORD(name, word, help) int cmd_##name(int argc, char **argv);
 #include "commands.def"
-#undef COMMAND
+#undef COMMAND_WORD
 
 static const struct command {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
-#define COMMAND(name, help) {#name, cmd_##name, help},
+#define COMMAND_WORD(name, word, help) {word, cmd_##name, help},
 #include "commands.def"
-#undef COMMAND
+#undef COMMAND_WORD
     {NULL, NULL, NULL},
 };
 

@@ -303,6 +303,7 @@ static qrt_status launch(struct measure *m, const struct measure_subject *s, siz
 
 static qrt_status fetch_y(struct measure *m, size_t set)
 {
+    if (m->options.alive) m->options.alive(m->options.user);
     return m->device->ops->download(m->device, m->got, y_of(m, set), m->parts[m->y_part].bytes);
 }
 

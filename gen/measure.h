@@ -32,6 +32,8 @@ struct measure_problem {
 struct measure_options {
     double budget_s; /* for warming up and all repeats; at least 3 pairs are taken */
     int flush;       /* clear the caches before every launch, instead of going round the sets */
+    void (*alive)(void *user); /* called after each sample and each comparison; or NULL */
+    void *user;
 };
 
 struct measure;

@@ -184,6 +184,7 @@ static void take_answer(struct child *c, const char *line)
     json_t *json = json_loads(line, 0, NULL);
     const char *event = json_string_value(json_object_get(json, "event"));
     if (event && strcmp(event, "device") == 0) take_device(c, json);
+    if (event && strcmp(event, "checked") == 0) c->end.is_checked = 1;
     if (event && strcmp(event, "point") == 0) take_point(c, json);
     if (event && strcmp(event, "end") == 0) take_end(c, json);
     json_decref(json);

@@ -9,6 +9,7 @@
  *     request  {schema "qgen.measure/1", device, driver, store, key, reduce, check, budget_s,
  *               points [{n, k, m, other}]}         keys in hexadecimal, "": none
  *     answers  {event "device", name, arch, processors, memory_bytes, cache_bytes}
+ *              {event "alive"}      now and then, between launches
  *              {event "checked"}
  *              {event "point", index, own {..}, other {..}, ratio {..}}    struct noise each
  *              {event "end", outcome, text}
@@ -66,6 +67,7 @@ struct measure_child_job {
 
 struct measure_child_end {
     enum measure_outcome outcome;
+    int is_checked;                      /* it had passed the check before it ended */
     size_t measured;                     /* points before it ended */
     char text[MEASURE_CHILD_TEXT_BYTES]; /* why, when it is not MEASURE_DONE */
 };

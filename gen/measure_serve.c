@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -13,6 +14,8 @@
 #include "store.h"
 
 enum { REQUEST_BYTES = 16 << 20, CHECK_THREADS = 3 /* more than processors: the cutting counts */ };
+
+#define ALIVE_S 0.2
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { MAY_BOUND_MEMORY = 0 }; /* their shadow is larger than any bound */
@@ -36,17 +39,41 @@ struct server {
     struct store *store;
     struct loaded loaded[MEASURE_CHILD_KERNELS];
     int count;
+    double said;                        /* when it last said something, by the clock */
     char why[MEASURE_CHILD_TEXT_BYTES]; /* the kernel is wrong */
 };
 
 /* ---- answers ---- */
 
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
 static void say(struct server *s, json_t *answer)
 {
+    s->said = seconds_now();
     json_dumpf(answer, s->answers, JSON_COMPACT | JSON_REAL_PRECISION(9));
     fputc('\n', s->answers);
     fflush(s->answers);
     json_decref(answer);
+}
+
+/* The parent waits for a kernel that hangs, not for one of many cases. */
+static void say_alive(void *user)
+{
+    struct server *s = user;
+    if (seconds_now() - s->said > ALIVE_S) say(s, json_pack("{ss}", "event", "alive"));
+}
+
+static int after_case(void *user, char *text, size_t text_bytes)
+{
+    (void)text;
+    (void)text_bytes;
+    say_alive(user);
+    return 0;
 }
 
 static void say_end(struct server *s, enum measure_outcome outcome, const char *text)
@@ -190,6 +217,7 @@ static qrt_status check_on(struct server *s, qrt_device *device)
     TRY(fetch(s, text_of(s->request, "key"), &l));
     qrt_status status = check_open(device, quick ? CHECK_QUICK : CHECK_NORMAL, &checker);
     if (status == QRT_OK) {
+        check_observe(checker, after_case, s);
         status = check_entry(checker, &l.entry, &report);
         if (status == QRT_OK && report.failed)
             snprintf(s->why, sizeof s->why, "%s", report.findings[0].text);
@@ -219,7 +247,9 @@ static qrt_status measure_at(struct server *s, const struct measure_problem *pro
                              struct measure_times *times, int *wrong)
 {
     const struct measure_options how = {
-        .budget_s = json_number_value(json_object_get(s->request, "budget_s"))};
+        .budget_s = json_number_value(json_object_get(s->request, "budget_s")),
+        .alive = say_alive,
+        .user = s};
     char text[CHECK_TEXT_BYTES] = "";
     struct measure *m;
     TRY(measure_open(s->device, problem, &how, &m));

@@ -91,6 +91,9 @@ size_t tuner_choice(const struct pipeline_result *made, const struct tuner_point
 /* A verdict's time of the ranking's first choice over the winner's, at least 1; 0 when it has none. */
 double tuner_first_choice(const struct tuner_verdict *v);
 
+/* Whether a candidate was measured; times of a kernel that turned out wrong somewhere count nowhere. */
+int tuner_counts(const struct tuner_result *r, const struct tuner_candidate *c);
+
 /* The winners of all verdicts, in ranges of rows. */
 qrt_status tuner_winners(const struct tuner_result *r, struct winners *out);
 

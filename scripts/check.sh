@@ -92,7 +92,7 @@ needs_only_libc() {
 sanitized() {
   cmake -S . -B build-asan -G Ninja -DQGEN_SANITIZE=ON -DCMAKE_C_FLAGS="-Werror -Wno-maybe-uninitialized" >/dev/null &&
     cmake --build build-asan &&
-    ctest --test-dir build-asan --output-on-failure -j "$(nproc)" -LE oracle -E 'test_cuda_(templates|small_ops)|test_vgpu_(session|linear|mutants)|^prove_'
+    ctest --test-dir build-asan --output-on-failure -j "$(nproc)" -LE oracle -E 'test_cuda_(templates|small_ops)|test_vgpu_(session|linear|mutants|tuner)|^prove_'
 }
 
 # What runs threads, under ThreadSanitizer.

@@ -5,11 +5,9 @@
 
 note() { echo "set-up: $*" >&2; }
 
-setup_packages() {
-  local wanted=(gcc libc6-dev cmake ninja-build pkg-config liblua5.4-dev libcmocka-dev libjansson-dev libsodium-dev liblz4-dev
-    libsimde-dev python3 python3-venv python3-pip unzip)
-  local missing=()
-  for package in "${wanted[@]}"; do
+install_packages() { # package...
+  local missing=() package
+  for package in "$@"; do
     dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
   [ ${#missing[@]} -eq 0 ] && return
@@ -18,6 +16,16 @@ setup_packages() {
   [ "$(id -u)" = 0 ] || as_root=(sudo)
   "${as_root[@]}" apt-get update -q >/dev/null
   DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -qy --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+setup_packages() {
+  install_packages gcc libc6-dev cmake ninja-build pkg-config liblua5.4-dev libcmocka-dev libjansson-dev libsodium-dev \
+    liblz4-dev libsimde-dev python3 python3-venv python3-pip unzip
+}
+
+# Other people's tools that tests work with.
+setup_test_packages() {
+  install_packages minisign parallel slurm-wlm || note "not installed: the tests that need them skip"
 }
 
 # Download wheels without installing them and unpack into a folder that appears whole.

@@ -246,6 +246,14 @@ static const struct published published[] = {
                  {fp8_warpgroup, 8, 4096, 32768, 512, 514},
                  {fp8_warpgroup, 8, 2048, 24576, 7168, 2158},
                  {fp8_warpgroup, 8, 4096, 24576, 7168, 4067}}},
+    {.name = "FP8 and W4A16 on a card with few operations a byte",
+     .gpu = "h20",
+     .source = "vllm #49932 (DeepGEMM, Triton; N = 24576 K = 7168), humming's README (8192 x 8192)",
+     .figures = {{deepgemm, 8, 16, 24576, 7168, 92.9},
+                 {fp8_warpgroup, 8, 16, 24576, 7168, 119},
+                 {deepgemm, 8, 4096, 24576, 7168, 5241},
+                 TFLOPS(warpgroup_tiles, 4, 8192, 8192, 8192, 140.7),
+                 TFLOPS(deepgemm, 8, 8192, 8192, 8192, 282)}},
 };
 enum { PUBLISHED = sizeof published / sizeof *published };
 

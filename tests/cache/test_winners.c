@@ -232,11 +232,17 @@ static void fields_are_checked(void **state)
 static void zero_bytes_are_refused(void **state)
 {
     (void)state;
+    const size_t first = strlen("qgen-winners 1\n");
     for (size_t i = 0; i < strlen(SAMPLE); i++) {
         char text[] = SAMPLE;
         struct winners w;
-        text[i] = 0;
+        char where[16];
+        const int line = 1 + (i >= first) + (i >= first + strlen(MODEL_LINE));
+        text[i] = 0; /* noticed where it is, not by the hash of all */
         assert_int_equal(winners_parse(text, sizeof text - 1, "test.txt", &w), QRT_E_FORMAT);
+        snprintf(where, sizeof where, "test.txt:%d:", line);
+        if (i < strlen(SAMPLE) - strlen("end 2 7effbfedecdf90f6\n"))
+            assert_memory_equal(qrt_message(), where, strlen(where));
     }
 }
 
