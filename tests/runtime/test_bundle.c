@@ -638,7 +638,47 @@ static void tables_that_disagree_are_refused(void **state)
     fewer.device_count--;
     memcpy(copy + sizeof start, &fewer, sizeof fewer);
     assert_int_equal(open_changed(copy), QRT_E_FORMAT);
+
+    w.kernel = about.kernel_count; /* in order, but there is none */
+    memcpy(copy + winners_at() + 2 * sizeof w, &w, sizeof w);
+    assert_int_equal(open_changed(copy), QRT_E_FORMAT);
+    w.kernel = about.kernel_count - 1;
+    w.device = about.device_count + 1;
+    memcpy(copy + winners_at() + 2 * sizeof w, &w, sizeof w);
+    assert_int_equal(open_changed(copy), QRT_E_FORMAT);
     free(copy);
+}
+
+/* Two kernels of one arch: PTX that has no end is seen when it is read, and a kernel of no arch. */
+static void small_bundles_are_checked_too(void **state)
+{
+    (void)state;
+    struct entry e[2] = {bundles_entry("sm_89", "add.f16", 1, 8, 1, 100),
+                         bundles_entry("sm_89", "add.f16", 1, 8, 2, 0)};
+    e[0].part[ENTRY_PTX].data = "ptx"; /* too short to be packed */
+    e[0].part[ENTRY_PTX].bytes = 4;
+    size_t count;
+    uint8_t *bytes = bundles_write(&all_parts, e, 2, NULL, 0, &count);
+    assert_int_equal(bundles_read_all(rt, bytes, count), QRT_OK);
+    const size_t arch_at = sizeof start + sizeof about,
+                 kernel_at = arch_at + sizeof(struct bundle_arch);
+    struct bundle_kernel k;
+    memcpy(&k, bytes + kernel_at, sizeof k);
+    uint8_t *ptx = bytes + k.part[ENTRY_PTX].offset;
+    ptx[3] = 'x';
+    blake2b_hash(k.part[ENTRY_PTX].hash, BUNDLE_HASH_BYTES, ptx, 4);
+    memcpy(bytes + kernel_at, &k, sizeof k);
+    bundles_rehash(bytes);
+    assert_int_equal(open_vouched(bytes, count), QRT_OK);
+    assert_int_equal(bundles_read_all(rt, bytes, count), QRT_E_FORMAT);
+    assert_non_null(strstr(qrt_message(), "PTX"));
+    struct bundle_arch a;
+    memcpy(&a, bytes + arch_at, sizeof a);
+    a.kernel_count--; /* the second has no bytes that would be missed */
+    memcpy(bytes + arch_at, &a, sizeof a);
+    bundles_rehash(bytes);
+    assert_int_equal(open_vouched(bytes, count), QRT_E_FORMAT);
+    free(bytes);
 }
 
 /* ---- limits ---- */
@@ -857,6 +897,7 @@ int main(void)
         cmocka_unit_test(devices_have_names),
         cmocka_unit_test(disorder_is_refused),
         cmocka_unit_test(tables_that_disagree_are_refused),
+        cmocka_unit_test(small_bundles_are_checked_too),
         cmocka_unit_test(limits_are_refused),
         cmocka_unit_test(unknown_archs_do_no_harm),
         cmocka_unit_test(unwanted_parts_are_not_read),
