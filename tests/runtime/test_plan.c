@@ -34,9 +34,8 @@ static qrt_device *ref;
 static struct {
     int launches[OP_COUNT];
     int most_split, placed;
-    int parts[2]
-             [TOKENS + 1]; /* of an attention, with a window or without, of so many rows; 0: none */
-    int sums;              /* the op that has to come next, and adds up parts; 0: any */
+    int parts[2][TOKENS + 1]; /* of an attention without, with a window; of so many rows; 0: none */
+    int sums;                 /* the op that has to come next, and adds up parts; 0: any */
 } seen;
 
 /* Parts of a split linear: all of it in the first, nothing in the others; y stays untouched. */
