@@ -258,9 +258,8 @@ static void put_tables(const struct table *tables, size_t count, uint8_t *to)
     }
 }
 
-static qrt_status assemble(struct writer *w, void **bytes, size_t *count)
+static struct bundle_about about_of(const struct writer *w)
 {
-    struct bundle_start start = {.magic = BUNDLE_MAGIC, .version = BUNDLE_VERSION};
     struct bundle_about about = {.counter = w->options->counter,
                                  .arch_count = (uint32_t)w->arch_count,
                                  .kernel_count = (uint32_t)w->source_count,
@@ -268,6 +267,13 @@ static qrt_status assemble(struct writer *w, void **bytes, size_t *count)
                                  .device_count = (uint32_t)w->device_count};
     strcpy(about.name, w->options->name); /* check_options(): they fit */
     strcpy(about.version, w->options->version);
+    return about;
+}
+
+static qrt_status assemble(struct writer *w, void **bytes, size_t *count)
+{
+    struct bundle_start start = {.magic = BUNDLE_MAGIC, .version = BUNDLE_VERSION};
+    const struct bundle_about about = about_of(w);
     const struct table tables[] = {
         {&start, sizeof start},
         {&about, sizeof about},

@@ -40,16 +40,24 @@ int bundle_is_name(const char *text, int capitals)
     return capitals || strcspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == length;
 }
 
+static int is_alphanumeric(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
 void bundle_device_name(const char *name, char out[BUNDLE_NAME_BYTES])
 {
-    size_t length = 0;
-    for (; name[length] && length < BUNDLE_NAME_BYTES - 1; length++) {
-        const char c = name[length];
-        const int kept = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                         (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-        out[length] = kept ? c : '_';
+    uint8_t hash[4];
+    const size_t length = strlen(name);
+    memset(out, 0, BUNDLE_NAME_BYTES);
+    snprintf(out, BUNDLE_NAME_BYTES, "%s", *name ? name : "unnamed");
+    if (length >= BUNDLE_NAME_BYTES) { /* told apart by more than their beginnings */
+        blake2b_hash(hash, sizeof hash, name, length);
+        snprintf(out + BUNDLE_NAME_BYTES - 10, 10, "_%02x%02x%02x%02x", hash[0], hash[1], hash[2],
+                 hash[3]);
     }
-    memset(out + length, 0, BUNDLE_NAME_BYTES - length);
+    for (char *at = out; *at; at++)
+        if (!is_alphanumeric(*at) && (at == out || !strchr("._-", *at))) *at = at > out ? '_' : 'x';
 }
 
 /* A field of text: ended, and zero from there on. */

@@ -83,7 +83,8 @@ struct bundle_winner {
  * no dot in front; of the names of bundles and versions small letters only. */
 int bundle_is_name(const char *text, int capitals);
 
-/* How a device is called in a bundle: "NVIDIA H200" -> "NVIDIA_H200". */
+/* How a device is called in a bundle: "NVIDIA H200" -> "NVIDIA_H200".  What is no letter, digit or one of
+ * . _ - becomes _, in front x; of a longer name the end becomes _ and 8 digits of its hash. */
 void bundle_device_name(const char *name, char out[BUNDLE_NAME_BYTES]);
 
 /* Order of kernels of one arch, and of winners: < 0, 0, > 0. */

@@ -24,13 +24,7 @@ static int rows_of(const struct op_desc *desc, int max_m)
 
 int choice_covers(const struct qrt_device *d, const struct op_desc *desc, int max_m)
 {
-    if (choice_is_ref(d)) return 1;
-    const int rows = rows_of(desc, max_m);
-    for (int M = 1, m_hi; M <= rows; M = m_hi + 1) {
-        if (!device_pick_until(d, desc, 0, 0, M, &m_hi)) return 0;
-        if (m_hi >= rows) break;
-    }
-    return 1;
+    return choice_is_ref(d) || device_covers(d, desc, rows_of(desc, max_m));
 }
 
 /* What a plan for this device may use. */
@@ -162,39 +156,40 @@ struct making {
     struct choices *c;
 };
 
-static int count_ranges(const struct making *mk, const struct choice *c)
+static qrt_status add_range(struct qrt *rt, struct choice *c, const struct range *range)
 {
-    const struct op_desc *desc = &mk->plan->requests[c->request];
-    const int rows = rows_of(desc, mk->max_m);
-    int count = 0;
-    for (int M = 1, m_hi; M <= rows; M = m_hi + 1, count++) {
-        device_pick_until(mk->d, desc, c->N, c->K, M, &m_hi);
-        if (m_hi >= rows) return count + 1;
+    if (c->count == c->capacity) {
+        const int capacity = c->capacity ? 2 * c->capacity : 8;
+        void *longer;
+        TRY(rt_alloc(rt, (size_t)capacity * sizeof *c->ranges, &longer));
+        if (c->count) memcpy(longer, c->ranges, (size_t)c->count * sizeof *c->ranges);
+        rt_free(rt, c->ranges);
+        c->ranges = longer;
+        c->capacity = capacity;
     }
-    return count;
+    c->ranges[c->count++] = *range;
+    return QRT_OK;
 }
 
 /* From edge to edge; neighbours of one kernel are one range. */
-static void fill_ranges(const struct making *mk, struct choice *c)
+static qrt_status find_ranges(const struct making *mk, struct choice *c)
 {
     const struct op_desc *desc = &mk->plan->requests[c->request];
     const int rows = rows_of(desc, mk->max_m);
     for (int M = 1, m_hi = 0; m_hi < rows; M = m_hi + 1) {
         const struct kernel *k = device_pick_until(mk->d, desc, c->N, c->K, M, &m_hi);
         if (m_hi > rows) m_hi = rows;
+        const struct range range = {.m_hi = m_hi, .kernel = k};
         if (c->count > 0 && c->ranges[c->count - 1].kernel == k)
             c->ranges[c->count - 1].m_hi = m_hi;
         else
-            c->ranges[c->count++] = (struct range){.m_hi = m_hi, .kernel = k};
+            TRY(add_range(mk->d->rt, c, &range));
     }
+    return QRT_OK;
 }
 
-static qrt_status find_ranges(const struct making *mk, struct choice *c)
+static qrt_status load_ranges(const struct making *mk, const struct choice *c)
 {
-    void *ranges;
-    TRY(rt_alloc(mk->d->rt, (size_t)count_ranges(mk, c) * sizeof(struct range), &ranges));
-    c->ranges = ranges;
-    fill_ranges(mk, c);
     for (int i = 0; i < c->count; i++)
         if (c->ranges[i].kernel) TRY(device_load(mk->d, c->ranges[i].kernel));
     return QRT_OK;
@@ -214,7 +209,8 @@ static qrt_status take_choice(const struct making *mk, int request, int N, int K
     struct choice *made = &c->items[c->count];
     *made = (struct choice){.request = request, .N = N, .K = K, .first_step = step};
     *index = c->count++;
-    return find_ranges(mk, made);
+    TRY(find_ranges(mk, made));
+    return load_ranges(mk, made);
 }
 
 static qrt_status choose_step(const struct making *mk, int index)

@@ -21,7 +21,7 @@ struct choice {
     int request, N, K;
     int first_step; /* the first that takes it */
     struct range *ranges;
-    int count;
+    int count, capacity;
 };
 
 /* What a step of the plan launches, as indexes of choices; `sum` -1: it has none. */

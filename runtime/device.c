@@ -290,6 +290,31 @@ const struct kernel *device_find(const struct qrt_device *d, const struct op_des
     return best;
 }
 
+/* The last row that a kernel which has row M is made for; below M: none has it. */
+static int covered_from(const struct device_request *q, int M)
+{
+    int last = M - 1;
+    for (size_t i = 0; i < q->kernel_count; i++) {
+        const struct entry_record *r = &q->kernels[i]->record;
+        if (has_row(r->m_lo, r->m_hi, M) && r->m_hi > last) last = r->m_hi;
+    }
+    return last;
+}
+
+int device_covers(const struct qrt_device *d, const struct op_desc *desc, int rows)
+{
+    struct qrt_device *locked = (struct qrt_device *)d;
+    pthread_mutex_lock(&locked->lock);
+    const struct device_request *q = find_request(d, desc);
+    int last = 0, before = -1;
+    while (q && last < rows && last > before) {
+        before = last;
+        last = covered_from(q, last + 1);
+    }
+    pthread_mutex_unlock(&locked->lock);
+    return last >= rows;
+}
+
 /* ---- adding and loading ---- */
 
 /* Kernels are only added when they run here: of those, the newest arch is the nearest. */

@@ -111,6 +111,9 @@ const struct kernel *device_pick_until(const struct qrt_device *d, const struct 
  * device's; of those, of the smallest rank, then the first added. */
 const struct kernel *device_find(const struct qrt_device *d, const struct op_desc *desc, int M);
 
+/* Whether there is a kernel for desc at each of 1 .. rows rows. */
+int device_covers(const struct qrt_device *d, const struct op_desc *desc, int rows);
+
 /* Whether kernels of a bundle were added. */
 int device_has_bundle(const struct qrt_device *d);
 

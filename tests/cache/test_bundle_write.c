@@ -283,6 +283,18 @@ static void bad_kernels_are_refused(void **state)
         assert_int_equal(try_write("n", "1", &e, &bad[i]), QRT_E_ARGUMENT);
 }
 
+static void check_counts(const struct entry *e, size_t kernels, const struct bundle_write_winner *w,
+                         size_t winner_count)
+{
+    size_t count;
+    uint8_t *written = bundles_write(NULL, e, kernels, w, winner_count, &count);
+    qrt_bundle *b = open_bytes(written, count);
+    assert_int_equal(bundle_about_get(b).kernel_count, kernels);
+    assert_int_equal(bundle_about_get(b).winner_count, winner_count);
+    qrt_bundle_close(b);
+    free(written);
+}
+
 static void limits_are_limits(void **state)
 {
     (void)state;
@@ -292,25 +304,13 @@ static void limits_are_limits(void **state)
     void *bytes = NULL;
     size_t count;
     for (unsigned i = 0; i <= MOST; i++) e[i] = bundles_entry("sm_89", "add.f16", 1, 8, i, 1);
-    for (size_t n = MOST - 1; n <= MOST; n++) {
-        uint8_t *written = bundles_write(&options, e, n, NULL, 0, &count);
-        qrt_bundle *b = open_bytes(written, count);
-        assert_int_equal(bundle_about_get(b).kernel_count, n);
-        qrt_bundle_close(b);
-        free(written);
-    }
+    check_counts(e, MOST, NULL, 0);
     assert_int_equal(bundle_write(&options, e, MOST + 1, NULL, 0, &bytes, &count), QRT_E_LIMIT);
     assert_int_equal(bundle_write(&options, e, SIZE_MAX, NULL, 0, &bytes, &count), QRT_E_LIMIT);
     struct bundle_write_winner *w = calloc(BUNDLE_MAX_WINNERS + 1, sizeof *w);
     for (int i = 0; i <= BUNDLE_MAX_WINNERS; i++)
         w[i] = (struct bundle_write_winner){.N = 1 + i, .K = 1, .m_lo = 1, .m_hi = 1};
-    for (size_t n = BUNDLE_MAX_WINNERS - 1; n <= BUNDLE_MAX_WINNERS; n++) {
-        uint8_t *written = bundles_write(&options, e, 1, w, n, &count);
-        qrt_bundle *b = open_bytes(written, count);
-        assert_int_equal(bundle_about_get(b).winner_count, n);
-        qrt_bundle_close(b);
-        free(written);
-    }
+    check_counts(e, 1, w, BUNDLE_MAX_WINNERS);
     assert_int_equal(bundle_write(&options, e, 1, w, BUNDLE_MAX_WINNERS + 1, &bytes, &count),
                      QRT_E_LIMIT);
     e[0].part[ENTRY_IMAGE].bytes = ENTRY_MAX_BYTES + 1;
