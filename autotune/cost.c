@@ -8,33 +8,38 @@
  *               is not faster than all its bytes.
  *     cache     what the blocks load and store, over the cache's bandwidth or, on the multiprocessor
  *               with the most blocks, over L2_BYTES a clock
- *     tensor, issue, shared
- *               counts of the blocks of the busiest multiprocessor, ceil(blocks / processors), over
- *               its rate with that many warps
+ *     tensor    multiply-adds of that multiprocessor over its rate; a core for each of four warps
+ *     issue     its instructions over four schedulers, or those of a block's warps, each of which
+ *               issues every WARP_CYCLES
+ *     shared    its wavefronts, one a clock
  *     latency   of one block: its round trips, of which `stages` are under way at a time (Little's
  *               law), and its barriers.  Blocks beside it change nothing.
- * Units overlap, but not perfectly: the round takes the norm of order OVERLAP of these times, the
- * greatest and a fifth more where two are equal.
+ * Units overlap as far as there is somebody to fill in: the round takes a norm of these times, of the
+ * order OVERLAP_ONE for one block whose warps go in step, OVERLAP_MORE more for each doubling of
+ * resident blocks, or of warps where no barrier ties them.  (Order 1: one after the other; infinite:
+ * the slowest alone.)
  * To the rounds comes what happens once: a launch, filling and draining the first round, filling
  * each later one as far as blocks beside it do not hide it, and the second kernel of a split.
  *
- * Counts do not grow with the clock or the card, so the model is monotone: more rows, columns or K
- * of the same kernel are never faster.  The exception is a kernel that leaves its split to the
- * runtime, which may take fewer parts, and no second kernel, for more blocks.
+ * The model is monotone: more rows, columns or K of the same kernel are never faster.  The exception
+ * is a kernel that leaves its split to the runtime, which may take fewer parts, and no second kernel,
+ * for more blocks.
  *
- * Sources of the constants; cycles are of the multiprocessor's clock:
- *     latencies      Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture"
- *                    (arXiv 2402.13499): an idle A100, H100 or RTX 4090 answers in 470 to 540 cycles
- *                    from memory, in 260 to 270 from the second-level cache; a half more under load
- *     mma.sync       the same: 63 % of the peak of wgmma on an H100.  B200: an assumption, the rate
- *                    of an A100's multiprocessor, 1024 multiply-adds of 16 bits a clock
- *     L2_BYTES       NVIDIA A100 whitepaper: 64 bytes a clock from the cache to a multiprocessor
- *     schedulers     4, an instruction a clock each (CUDA programming guide); a warp's next
- *                    instruction mostly depends on one of its last two, 4 cycles ago: half a one a
- *                    clock
- *     MEMORY_SHARE   copies of large arrays reach 90 to 94 % of the datasheet
- *     launches       an empty kernel takes 2 to 3 us from launch to end, one queued behind another
- *                    1 to 2 us
+ * Sources of the constants; cycles are of the multiprocessor's clock.  B: te42kyfo/gpu-benches.
+ *     MEMORY_CYCLES   B gpu-latency: 571 (A100), 650 (H100), 632 (L40) idle.  gpu-stream read with few
+ *                     bytes in flight: 460 to 720
+ *     L2_CYCLES       the same: 211 (A100), 266 (H100), 277 (L40); 400 to 500 in the far half of an
+ *                     A100's or H100's cache
+ *     MEMORY_SHARE    B gpu-stream read: 0.92 (A100), 0.97 (H100 PCIe, L40, A40)
+ *     L2_BYTES        NVIDIA A100 whitepaper: 64 bytes a clock from the cache to a multiprocessor
+ *     HOPPER_MMA      Luo et al., arXiv 2402.13499: mma.sync reaches 63 % of the peak of wgmma
+ *     BLACKWELL_MMA   an assumption: an A100's 1024 multiply-adds of 16 bits a clock
+ *     WARP_CYCLES     results are there after 4 cycles, and every other instruction needs the last
+ *     LAUNCH_SECONDS  B gpu-small-kernels: 2.5 us a launch queued in a stream, 1.3 to 1.4 in a graph,
+ *                     on A100 and H200
+ *     CACHE_SHARE     an H100's cache is two halves that may hold the same bytes twice
+ *     OVERLAP_*, BARRIER_CYCLES
+ *                     chosen; docs/cost-model.md says against what
  */
 #include "cost.h"
 
@@ -47,13 +52,13 @@
 enum { CHUNK = 64, SCHEDULERS = 4, PART_BYTES = 4 /* f32 */ };
 
 static const double MEMORY_SHARE = 0.92;
-static const double MEMORY_CYCLES = 750, L2_CYCLES = 400, BARRIER_CYCLES = 30;
+static const double MEMORY_CYCLES = 600, L2_CYCLES = 300, BARRIER_CYCLES = 30;
 static const double L2_BYTES = 64;     /* a clock and multiprocessor */
-static const double WARP_ISSUE = 0.5;  /* instructions a clock */
+static const double WARP_CYCLES = 2;   /* from an instruction of a warp to its next */
 static const double CACHE_SHARE = 0.5; /* of the second-level cache that holds what is read again */
-static const double OVERLAP = 4;
+static const double OVERLAP_ONE = 2.5, OVERLAP_MORE = 2, OVERLAP_MOST = 6;
 static const double HOPPER_MMA = 0.63, BLACKWELL_MMA = 0.25;
-static const double LAUNCH_SECONDS = 2.5e-6, SECOND_SECONDS = 1.5e-6;
+static const double LAUNCH_SECONDS = 2.5e-6, SECOND_SECONDS = 1.4e-6;
 
 /* A launch: what runs where, how it is cut. */
 struct launch {
@@ -68,11 +73,12 @@ struct launch {
 
 /* What a block asks of each unit; cycles and bytes. */
 struct demand {
-    double memory_first,
-        memory_again; /* a block that finds nothing of W in the cache; later ones */
+    double memory_first; /* finds nothing of W in the cache */
+    double memory_again; /* of a later row of blocks */
     double cache;
     double tensor, wavefronts, issue;
-    double chain_first, chain_again; /* cycles that pass in a block however fast its units are */
+    double warp;                     /* of all its warps, one after the other */
+    double chain_first, chain_again; /* pass however fast the units are */
 };
 
 static double clamp(double value, double lo, double hi)
@@ -93,22 +99,24 @@ static double missing(const struct gpu *g, double bytes)
     return kept > 0 ? clamp(bytes / kept - 1, 0, 1) : 1;
 }
 
+/* wgmma; everything else is mma.sync. */
+static int is_warpgroup(const struct launch *l) { return l->record->map.rows > 0; }
+
+static double bytes_of(uint8_t elem) { return (double)elem_bytes((enum elem_type)elem); }
+
 /* Multiply-adds of matrix instructions a clock and multiprocessor; 0: it has none of the type. */
 static double tensor_rate(const struct launch *l)
 {
     const struct gpu *g = l->gpu;
-    const int is_warpgroup = l->record->map.rows > 0; /* wgmma; everything else is mma.sync */
     const double ops = l->record->desc.act == ELEM_I8     ? g->i8_ops_s
                        : l->record->desc.act == ELEM_E4M3 ? g->f8_ops_s
                                                           : g->f16_ops_s;
-    const double share = is_warpgroup             ? 1.0
+    const double share = is_warpgroup(l)          ? 1.0
                          : l->arch->number == 90  ? HOPPER_MMA
                          : l->arch->number == 100 ? BLACKWELL_MMA
                                                   : 1.0;
     return share * ops / 2 / g->processors / g->clock_hz;
 }
-
-static double bytes_of(uint8_t elem) { return (double)elem_bytes((enum elem_type)elem); }
 
 /* Bytes of y, or of parts of it that the cache cannot hold, that a block writes to memory. */
 static double output_bytes(const struct launch *l)
@@ -133,6 +141,7 @@ static struct demand demand_of(const struct launch *l)
     const double steps = divide_up(divide_up(l->K, CHUNK), l->split), stages = fmax(p->stages, 1);
     const double w = p->columns * steps * CHUNK * l->bytes_per_weight, y = output_bytes(l);
     const double ops = once->tensor_ops + steps * step->tensor_ops;
+    const double issue = once->issue + steps * step->issue;
     const double waits = (once->barriers + steps * step->barriers) * BARRIER_CYCLES;
     return (struct demand){
         .memory_first = w + y,
@@ -141,7 +150,8 @@ static struct demand demand_of(const struct launch *l)
             once->load_bytes + once->store_bytes + steps * (step->load_bytes + step->store_bytes),
         .tensor = ops > 0 ? ops / tensor_rate(l) : 0,
         .wavefronts = once->wavefronts + steps * step->wavefronts,
-        .issue = once->issue + steps * step->issue,
+        .issue = issue,
+        .warp = issue * WARP_CYCLES,
         .chain_first = steps * MEMORY_CYCLES / stages + waits,
         .chain_again = steps * L2_CYCLES / stages + waits,
     };
@@ -149,11 +159,18 @@ static struct demand demand_of(const struct launch *l)
 
 /* ---- rounds ---- */
 
-static double norm(const double unit[COST_UNITS])
+/* Order of the norm: what runs beside each other, blocks or warps that no barrier ties. */
+static double overlap(const struct launch *l)
+{
+    const double groups = l->resident * (l->profile->step.barriers > 0 ? 1.0 : l->warps);
+    return fmin(OVERLAP_ONE + OVERLAP_MORE * log2(groups), OVERLAP_MOST);
+}
+
+static double norm(const double unit[COST_UNITS], double order)
 {
     double sum = 0;
-    for (int i = 0; i < COST_UNITS; i++) sum += pow(unit[i], OVERLAP);
-    return pow(sum, 1 / OVERLAP);
+    for (int i = 0; i < COST_UNITS; i++) sum += pow(unit[i], order);
+    return pow(sum, 1 / order);
 }
 
 /* Seconds of each unit for `count` blocks at a time, `first` of which read W first. */
@@ -161,15 +178,13 @@ static void time_units(const struct launch *l, const struct demand *d, double fi
                        double unit[COST_UNITS])
 {
     const struct gpu *g = l->gpu;
-    const double busiest = divide_up(count, g->processors), warps = busiest * l->warps;
-    const double issue = fmin(SCHEDULERS, warps * WARP_ISSUE);
-    const double tensor = fmin(SCHEDULERS, warps) / SCHEDULERS;
+    const double busiest = divide_up(count, g->processors);
     const double bytes = first * d->memory_first + (count - first) * d->memory_again;
     unit[COST_MEMORY] = bytes / memory_rate(g);
     unit[COST_L2] =
         fmax(count * d->cache / g->l2_bytes_s, busiest * d->cache / (L2_BYTES * g->clock_hz));
-    unit[COST_TENSOR] = busiest * d->tensor / tensor / g->clock_hz;
-    unit[COST_ISSUE] = busiest * d->issue / issue / g->clock_hz;
+    unit[COST_TENSOR] = fmax(busiest, (double)SCHEDULERS / l->warps) * d->tensor / g->clock_hz;
+    unit[COST_ISSUE] = fmax(busiest * d->issue / SCHEDULERS, d->warp / l->warps) / g->clock_hz;
     unit[COST_SHARED] = busiest * d->wavefronts / g->clock_hz;
     unit[COST_LATENCY] = (first > 0 ? d->chain_first : d->chain_again) / g->clock_hz;
 }
@@ -196,13 +211,14 @@ static double filling(const struct launch *l, int64_t at, double times)
 static void add_rounds(const struct launch *l, struct cost *out)
 {
     const struct demand demand = demand_of(l);
+    const double order = overlap(l);
     double busy = 0, all = 0;
     for (int64_t at = 0, count; at < l->blocks;) {
         const double times = (double)alike(l, at, &count);
         double unit[COST_UNITS];
         time_units(l, &demand, clamp((double)(l->first - at), 0, (double)count), (double)count,
                    unit);
-        const double seconds = times * norm(unit);
+        const double seconds = times * norm(unit, order);
         for (int i = 0; i < COST_UNITS; i++) out->by_unit[i] += times * unit[i];
         all += seconds;
         busy += seconds * fmin(1, (double)count / l->gpu->processors);
@@ -236,13 +252,14 @@ void cost_linear(const struct gpu *g, const struct arch *a, const struct entry_r
                  const struct profile *p, int64_t M, int64_t N, int64_t K, double bytes_per_weight,
                  struct cost *out)
 {
+    const struct arch *own = arch_find(g->arch); /* may be above the kernel's */
     struct occupancy o;
-    occupancy_of(a, r, &o);
+    occupancy_of(own ? own : a, r, &o);
     const int64_t whole = occupancy_grid(r, M, N, K, 1);
     const int split = r->split > 0 ? r->split : choice_parts_of_k(g->processors, whole, K);
     const struct launch l = {
         .gpu = g,
-        .arch = a,
+        .arch = own ? own : a,
         .record = r,
         .profile = p,
         .M = (double)M,

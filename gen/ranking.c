@@ -18,9 +18,9 @@
 
 enum { MESSAGE_BYTES = 512 };
 
-/* Kernels within 5 % of the best are as good: the model knows no better, and 3 % takes a third more
- * kernels, 10 % a third fewer. */
-static const double TOLERANCE = 0.05;
+/* Kernels within 8 % of the best are as good: no model of this kind tells them apart, and 5 % takes
+ * half as many kernels again for an A100 (30 for ten shapes, not 20; 15 %: 14). */
+static const double TOLERANCE = 0.08;
 
 static const char model_version[] = "ranking 1";
 

@@ -7,11 +7,14 @@
  * - exit codes: 2 for unknown archs, bits 9, group 7, options that are missing, unknown or exclude
  *   each other, each with numbers and the legal values on stderr and nothing on stdout; 3 offline;
  *   4 a model that is not there
- * - the main job, for a GPU: every rows range of linear and all small ops, no spills (skipped aloud
- *   without NVRTC)
+ * - the main job, for a GPU: winners for every number of rows, whose kernels are there, and all small
+ *   ops, no spills (skipped aloud without NVRTC)
+ * - --shape ranks linears of a GPU for it, with progress on stderr; --explain says for each range of
+ *   rows what won and why, in words and in JSON; the second time nothing is ranked
  * - targets and schemes list what the main job takes
  */
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +26,7 @@
 #include "file.h"
 #include "helpers.h"
 #include "nvrtc.h"
+#include "small_search.h"
 
 enum { OUTPUT_BYTES = 8 << 20 };
 #define TEMPLATES SOURCE_DIR "/tests/gen/templates"
@@ -194,51 +198,87 @@ static void errors_are_clear(void **state)
     expect_exit(2, "build " ADD " --offlin", "did you mean --offline");
     expect_exit(4, "--arch x86-64-v3 --model missing.qm", "missing.qm");
     expect_exit(4, "build " ADD " --templates missing", "missing");
+    expect_exit(2, "build " ADD " --offline --explain", "--offline ranks nothing");
     expect_exit(3, "build " ADD " --top 2 --offline", "without --offline");
 }
 
-static void check_gpu_kernel(const json_t *k, int covered[2])
+static void check_gpu_kernel(const json_t *k)
 {
-    const json_t *m = json_object_get(k, "m");
     assert_int_equal(integer_of(k, "spill_bytes"), 0);
     assert_true(integer_of(k, "regs") > 0 && integer_of(k, "regs") <= 255);
     assert_true(integer_of(k, "smem_bytes") <= 99 * 1024);
     assert_null(strstr(text_of(k, "source"), SOURCE_DIR));
-    for (int i = 0; i < 2; i++) {
-        static const char *const names[] = {"linear.w4g128.f16.f16", "linear.w4g128.f16.f32"};
-        if (strcmp(text_of(k, "request"), names[i]) != 0) continue;
-        assert_int_equal(json_integer_value(json_array_get(m, 0)), covered[i] + 1);
-        covered[i] = (int)json_integer_value(json_array_get(m, 1));
-        assert_string_equal(text_of(k, "scheme"), "w4g128");
+}
+
+static long long row_of(const json_t *object, int end)
+{
+    return json_integer_value(json_array_get(json_object_get(object, "m"), (size_t)end));
+}
+
+static const json_t *kernel_of_key(const json_t *kernels, const char *key)
+{
+    size_t i;
+    const json_t *k;
+    json_array_foreach(kernels, i, k) if (strcmp(text_of(k, "key"), key) == 0) return k;
+    return NULL;
+}
+
+/* How far, from M = 1 on, winners of a request and shape follow one another without a gap. */
+static long long covered(const json_t *json, const char *request, const char *shape)
+{
+    const json_t *winners = json_object_get(json, "winners"), *w;
+    const json_t *kernels = json_object_get(json, "kernels");
+    long long last = 0;
+    for (size_t turn = 0; turn < json_array_size(winners); turn++) {
+        size_t i;
+        json_array_foreach(winners, i, w)
+        {
+            if (strcmp(text_of(w, "request"), request) != 0 || row_of(w, 0) != last + 1) continue;
+            if (strcmp(text_of(w, "shape"), shape) != 0) continue;
+            const json_t *k = kernel_of_key(kernels, text_of(w, "key"));
+            assert_non_null(k);
+            assert_true(row_of(k, 0) <= row_of(w, 0));
+            assert_true(row_of(k, 1) >= row_of(w, 1) || row_of(k, 1) == 1 << 30);
+            last = row_of(w, 1);
+        }
     }
+    return last;
+}
+
+static int has_nvrtc(void)
+{
+    struct nvrtc *nvrtc;
+    if (nvrtc_open(&nvrtc) != QRT_OK) {
+        fprintf(stderr, "[  SKIP  ] %s\n", qrt_message());
+        return 0;
+    }
+    nvrtc_close(nvrtc);
+    return 1;
 }
 
 static void main_job_covers_a_layer(void **state)
 {
     (void)state;
-    struct nvrtc *nvrtc;
-    if (nvrtc_open(&nvrtc) != QRT_OK) {
-        fprintf(stderr, "[  SKIP  ] %s\n", qrt_message());
-        skip();
-    }
-    nvrtc_close(nvrtc);
+    if (!has_nvrtc()) skip();
     static const char *const ops[] = {"linear", "reduce",    "embed",   "rmsnorm", "rope",
                                       "glu",    "attention", "combine", "add",     "sample"};
     enum { OPS = sizeof ops / sizeof *ops };
-    json_t *json = qgen_json("--arch sm_89 --bits 4 --group 128", "qgen.build/1");
+    static const char job[] = "--arch sm_89 --bits 4 --group 128 --shape 4096x4096";
+    json_t *json = qgen_json(job, "qgen.build/1");
     const json_t *kernels = json_object_get(json, "kernels"), *k;
-    int covered[2] = {0, 0}, seen[OPS] = {0};
+    int seen[OPS] = {0};
     size_t i;
     json_array_foreach(kernels, i, k)
     {
-        check_gpu_kernel(k, covered);
+        check_gpu_kernel(k);
         for (int op = 0; op < OPS; op++) seen[op] += strcmp(text_of(k, "op"), ops[op]) == 0;
     }
-    assert_int_equal(covered[0], 1 << 30);
-    assert_int_equal(covered[1], 1 << 30);
+    assert_int_equal(covered(json, "linear.w4g128.f16.f16", "4096x4096"), INT_MAX);
+    assert_int_equal(covered(json, "linear.w4g128.f16.f32", "4096x4096"), INT_MAX);
     for (int op = 0; op < OPS; op++) assert_true(seen[op] > 0);
-    json_t *again = qgen_json("--arch sm_89 --bits 4 --group 128", "qgen.build/1");
+    json_t *again = qgen_json(job, "qgen.build/1");
     assert_int_equal(integer_of(again, "compiled"), 0);
+    assert_int_equal(json_array_size(json_object_get(again, "rankings")), 0);
     assert_int_equal(json_array_size(json_object_get(again, "kernels")), json_array_size(kernels));
     json_array_foreach(kernels, i, k) assert_string_equal(
         text_of(k, "key"), text_of(json_array_get(json_object_get(again, "kernels"), i), "key"));
@@ -246,31 +286,59 @@ static void main_job_covers_a_layer(void **state)
     json_decref(json);
 }
 
-/* The number of blocks of the linear kernel for many rows, on a weight of 1536 x 576 and 129 rows. */
-static long long blocks_for(const char *arguments)
+/* ---- ranking, on a handful of kernels ---- */
+
+static void check_ranking(const json_t *r)
 {
-    json_t *json = qgen_json(arguments, "qgen.build/1");
-    const json_t *kernels = json_object_get(json, "kernels");
-    const json_t *last = json_array_get(kernels, json_array_size(kernels) - 1);
-    const json_t *tune = json_object_get(last, "tune");
-    const long long bm = integer_of(tune, "bm"), bn = integer_of(tune, "bn");
-    const long long blocks =
-        (129 + bm - 1) / bm * ((1536 + bn - 1) / bn) * integer_of(tune, "split");
-    json_decref(json);
-    return blocks;
+    const json_t *rows = json_object_get(r, "winners"), *refused = json_object_get(r, "refused"),
+                 *w;
+    size_t i;
+    assert_string_equal(text_of(r, "arch"), "sm_86");
+    assert_true(integer_of(r, "candidates") >= integer_of(r, "texts"));
+    assert_true(integer_of(r, "points") >= integer_of(r, "candidates"));
+    assert_true(integer_of(refused, "shape") >= 0 && integer_of(refused, "shared memory") >= 0);
+    assert_true(json_array_size(rows) > 0);
+    json_array_foreach(rows, i, w)
+    {
+        const json_t *cost = json_object_get(json_object_get(w, "winner"), "cost");
+        assert_string_equal(text_of(w, "shape"), "5120x1280");
+        assert_true(strlen(text_of(w, "why")) > 10);
+        assert_non_null(json_object_get(cost, "by_unit"));
+        assert_true(strlen(text_of(cost, "bound")) > 0);
+    }
 }
 
-static void shapes_fill_the_gpu(void **state)
+static void shapes_are_ranked_and_explained(void **state)
 {
     (void)state;
-    struct nvrtc *nvrtc;
-    if (nvrtc_open(&nvrtc) != QRT_OK) skip();
-    nvrtc_close(nvrtc);
-    const char *linear = "--arch sm_89 --request linear.w4g128.f16.f16 --m 200";
-    char shaped[128];
-    snprintf(shaped, sizeof shaped, "%s --shape 1536x576", linear);
-    assert_true(blocks_for(linear) < 128);
-    assert_true(blocks_for(shaped) >= 128);
+    if (!has_nvrtc()) skip();
+    char small[96], job[256], explain[300];
+    snprintf(small, sizeof small, "%s/small", folder);
+    small_search_write(small, "");
+    snprintf(job, sizeof job,
+             "build --arch sm_86 --request linear.w4g64.f16.f16 --shape 5120x1280 --templates %s",
+             small);
+    json_t *json = qgen_json(job, "qgen.build/1");
+    assert_non_null(strstr(errors, "rank "));
+    assert_non_null(strstr(errors, "left"));
+    const json_t *rankings = json_object_get(json, "rankings");
+    assert_int_equal(json_array_size(rankings), 1);
+    check_ranking(json_array_get(rankings, 0));
+    assert_int_equal(covered(json, "linear.w4g64.f16.f16", "5120x1280"), INT_MAX);
+    json_decref(json);
+    assert_int_equal(qgen(job), 0);
+    assert_string_equal(errors, "");
+    assert_non_null(strstr(output, "0 requests ranked now"));
+    snprintf(explain, sizeof explain, "%s --explain", job);
+    assert_int_equal(qgen(explain), 0);
+    static const char *const words[] = {"candidates of",    "by shared memory", "5120x1280",
+                                        "cuda/gemv stages", "next: cuda/",      "memory"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strstr(output, words[i])) fail_msg("'%s' lacks '%s'", output, words[i]);
+    snprintf(explain, sizeof explain, "%s --gpu voodoo2", job);
+    expect_exit(2, explain, "voodoo2");
+    snprintf(explain, sizeof explain, "%s --offline", job);
+    assert_int_equal(qgen(explain), 0);
 }
 
 static int has_name(const json_t *list, const char *name)
@@ -309,9 +377,12 @@ static void lists_name_what_is_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(json_has_all_fields),      cmocka_unit_test(table_is_for_people),
-        cmocka_unit_test(out_writes_files),         cmocka_unit_test(errors_are_clear),
-        cmocka_unit_test(main_job_covers_a_layer),  cmocka_unit_test(shapes_fill_the_gpu),
+        cmocka_unit_test(json_has_all_fields),
+        cmocka_unit_test(table_is_for_people),
+        cmocka_unit_test(out_writes_files),
+        cmocka_unit_test(errors_are_clear),
+        cmocka_unit_test(main_job_covers_a_layer),
+        cmocka_unit_test(shapes_are_ranked_and_explained),
         cmocka_unit_test(lists_name_what_is_taken),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

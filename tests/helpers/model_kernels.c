@@ -70,7 +70,7 @@ struct model_kernel model_gemm(int bm, int bn, int warps, int stages, int split,
     const double mma = (double)bn / 16 * bm / 8 * CHUNK / 16, across = (double)warps / along;
     const double w = bn * CHUNK * k.bytes_per_weight, x = bm * CHUNK * F16;
     k.profile.step = (struct profile_counts){
-        .issue = 2 * mma + across * bn / 16 * 72 * (bits < 16) + warps * 39,
+        .issue = mma * (bits < 16 ? 2 : 1) + across * bn / 16 * 72 * (bits < 16) + warps * 39,
         .tensor_ops = (double)bm * bn * CHUNK,
         .wavefronts = (w * (1 + across) + x * (1 + along)) / WAVEFRONT,
         .load_bytes = w + x,
@@ -97,7 +97,6 @@ struct model_kernel model_wgmma(int bm, int consumers, int stages, int split, do
         .tensor_ops = (double)bm * bn * CHUNK,
         .wavefronts = (2 * w + x * (1 + consumers)) / WAVEFRONT,
         .load_bytes = w + x,
-        .barriers = 1,
     };
     k.profile.once = (struct profile_counts){
         .issue = 600 * warps,
@@ -108,5 +107,37 @@ struct model_kernel model_wgmma(int bm, int consumers, int stages, int split, do
     k.record.map.rows = (uint32_t)bm;
     k.record.map.bytes = 128;
     resources(&k, 168, stages, 2 * (w + x));
+    return k;
+}
+
+struct model_kernel model_bytes(int bm, int bn, int bk, int warps, int stages, int warpgroup,
+                                enum elem_type act)
+{
+    struct model_kernel k = kernel(bm, bn, warps, 1, 8);
+    const int is_warpgroup = warpgroup && bm >= 64;
+    const int down = bm / 16 < warps ? bm / 16 : warps; /* warps along x; the others along W */
+    const double across = (double)warps / down, outputs = (double)bm * bn;
+    const double w = bn * CHUNK, x = bm * CHUNK;
+    const double reads = is_warpgroup ? x + w * bm / 64 : x * across + w * down;
+    const double mma = is_warpgroup ? 4.0 * warps : outputs / 128 * CHUNK / 32;
+    const double promotion = outputs / WARP * 2 * CHUNK / 128;
+    k.profile.step = (struct profile_counts){
+        .issue = mma + promotion + (is_warpgroup ? 0 : reads / WAVEFRONT / 4) + (x + w) / 512 +
+                 30.0 * warps * CHUNK / bk,
+        .tensor_ops = outputs * CHUNK,
+        .wavefronts = (reads + x + w) / WAVEFRONT,
+        .load_bytes = w + x,
+        .barriers = (double)CHUNK / bk,
+    };
+    k.profile.once = (struct profile_counts){
+        .issue = 200 * warps + outputs / WARP * 2,
+        .store_bytes = outputs * F16,
+        .barriers = 2,
+    };
+    k.profile.stages = (stages - 1) * bk / CHUNK;
+    k.record.desc.act = (uint8_t)act;
+    k.record.map.rows = is_warpgroup ? (uint32_t)bm : 0;
+    k.bytes_per_weight = 1;
+    resources(&k, 40 + (int)(2 * outputs / (warps * WARP)), stages, (bm + bn) * bk);
     return k;
 }

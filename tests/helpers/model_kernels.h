@@ -28,4 +28,9 @@ struct model_kernel model_gemm(int bm, int bn, int warps, int stages, int split,
 /* Tiles of wgmma: bm rows by 64 * consumers columns. */
 struct model_kernel model_wgmma(int bm, int consumers, int stages, int split, double bits);
 
+/* Both operands in bytes, scales by blocks of 128 x 128, sums promoted to f32 every 128 of K: what
+ * Triton makes of such a kernel.  bk columns a stage; wgmma where `warpgroup` and bm allows it. */
+struct model_kernel model_bytes(int bm, int bn, int bk, int warps, int stages, int warpgroup,
+                                enum elem_type act);
+
 #endif
