@@ -192,19 +192,22 @@ static void *read_private(int folder_fd, const char *name, size_t *count)
     return bytes;
 }
 
-/* Anything but a sound entry under its own key is a miss. */
+/* Anything but a sound entry under its own key is a miss, for which the message gives the reason. */
 static void *read_entry(const struct store *s, const char *shard, const char *name,
                         struct entry *entry, size_t *count)
 {
     const int fd = open_shard(s, shard);
-    if (fd < 0) return NULL;
-    void *bytes = read_private(fd, name, count);
-    close(fd);
-    if (!bytes) return NULL;
+    void *bytes = fd < 0 ? NULL : read_private(fd, name, count);
+    if (fd >= 0) close(fd);
+    if (!bytes) {
+        error_set(QRT_E_IO, "not a file that only this user can write, empty, or unreadable");
+        return NULL;
+    }
     char own_shard[SHARD_BYTES], own_name[NAME_BYTES];
     if (entry_parse(bytes, *count, entry) == QRT_OK) {
         names_of(entry->key, own_shard, own_name);
         if (strcmp(own_name, name) == 0) return bytes;
+        error_set(QRT_E_FORMAT, "it is the entry %s", own_name);
     }
     free(bytes);
     return NULL;
@@ -292,27 +295,42 @@ static int is_entry(const struct dirent *d)
            strcmp(d->d_name + KEY_HEX_BYTES - 1, SUFFIX) == 0;
 }
 
-typedef int entry_visit(void *user, const struct entry *e);
+typedef int file_visit(void *user, const struct store_file *f);
+
+static int visit_file(const struct store *s, const char *shard, const char *name, file_visit *visit,
+                      void *user)
+{
+    struct entry entry;
+    struct store_file f = {.problem = ""};
+    void *bytes = read_entry(s, shard, name, &entry, &f.count);
+    snprintf(f.name, sizeof f.name, "%s/%s", shard, name);
+    if (bytes) {
+        f.entry = &entry;
+        f.bytes = bytes;
+    } else {
+        f.problem = qrt_message();
+        f.count = 0;
+    }
+    const int stop = visit(user, &f);
+    free(bytes);
+    return stop;
+}
 
 /* 1: the visitor wants no more. */
-static int visit_shard(const struct store *s, const char *shard, entry_visit *visit, void *user)
+static int visit_shard(const struct store *s, const char *shard, file_visit *visit, void *user)
 {
     struct dirent **names;
     int stop = 0;
     const int count = scandirat(s->folder_fd, shard, &names, is_entry, alphasort);
     for (int i = 0; i < count; i++) {
-        struct entry entry;
-        size_t bytes;
-        void *block = stop ? NULL : read_entry(s, shard, names[i]->d_name, &entry, &bytes);
-        if (block) stop = visit(user, &entry);
-        free(block);
+        if (!stop) stop = visit_file(s, shard, names[i]->d_name, visit, user);
         free(names[i]);
     }
     if (count >= 0) free(names);
     return stop;
 }
 
-qrt_status store_each(struct store *s, int (*visit)(void *user, const struct entry *e), void *user)
+qrt_status store_files(struct store *s, file_visit *visit, void *user)
 {
     struct dirent **shards;
     const int count = scandirat(s->folder_fd, ".", &shards, is_shard, alphasort);
@@ -328,6 +346,24 @@ qrt_status store_each(struct store *s, int (*visit)(void *user, const struct ent
     return QRT_OK;
 }
 
+/* A visitor of entries, as one of files. */
+struct entry_visit {
+    int (*visit)(void *user, const struct entry *e);
+    void *user;
+};
+
+static int visit_sound(void *user, const struct store_file *f)
+{
+    const struct entry_visit *v = user;
+    return f->entry ? v->visit(v->user, f->entry) : 0;
+}
+
+qrt_status store_each(struct store *s, int (*visit)(void *user, const struct entry *e), void *user)
+{
+    struct entry_visit v = {visit, user};
+    return store_files(s, visit_sound, &v);
+}
+
 /* ---- keeping it small ---- */
 
 enum { STALE_SECONDS = 24 * 60 * 60 };
@@ -340,6 +376,7 @@ struct census {
         char name[NAME_BYTES];
     } * items;
     size_t count, capacity;
+    int is_plan; /* nothing is deleted */
 };
 
 /* ".HEX.qk1.PID...", as write_entry() names them. */
@@ -377,7 +414,7 @@ static qrt_status count_file(struct census *c, int shard_fd, const struct dirent
         return QRT_OK;
     if (is_entry(d)) return add_aged(c, d->d_name, &st);
     if (st.st_mtim.tv_sec < now - STALE_SECONDS)
-        out->stale += unlinkat(shard_fd, d->d_name, 0) == 0;
+        out->stale += c->is_plan || unlinkat(shard_fd, d->d_name, 0) == 0;
     return QRT_OK;
 }
 
@@ -435,20 +472,38 @@ static int remove_entry(const struct store *s, const char *name)
     return is_gone;
 }
 
-qrt_status store_trim(struct store *s, uint64_t max_bytes, struct store_trimmed *out)
+static qrt_status trim(struct store *s, uint64_t max_bytes, int is_plan, struct store_trimmed *out)
 {
-    struct census c = {0};
+    struct census c = {.is_plan = is_plan};
     memset(out, 0, sizeof *out);
     const qrt_status status = count_all(&c, s, out);
     for (size_t i = 0; i < c.count; i++) out->kept_bytes += c.items[i].bytes;
     out->kept = c.count;
     if (status == QRT_OK && c.count > 0) qsort(c.items, c.count, sizeof *c.items, by_age);
     for (size_t i = 0; status == QRT_OK && i < c.count && out->kept_bytes > max_bytes; i++) {
-        if (!remove_entry(s, c.items[i].name)) continue;
+        if (!is_plan && !remove_entry(s, c.items[i].name)) continue;
         out->kept_bytes -= c.items[i].bytes;
         out->kept--;
         out->removed++;
     }
     free(c.items);
     return status;
+}
+
+qrt_status store_trim(struct store *s, uint64_t max_bytes, struct store_trimmed *out)
+{
+    return trim(s, max_bytes, 0, out);
+}
+
+qrt_status store_trim_plan(struct store *s, uint64_t max_bytes, struct store_trimmed *out)
+{
+    return trim(s, max_bytes, 1, out);
+}
+
+qrt_status store_remove(struct store *s, const char *name)
+{
+    const char *slash = strchr(name, '/');
+    if (!slash || strlen(slash + 1) != NAME_BYTES - 1 || !remove_entry(s, slash + 1))
+        return error_set(QRT_E_IO, "kernel store %s: %s cannot be removed", s->folder, name);
+    return QRT_OK;
 }

@@ -39,6 +39,24 @@ struct store_trimmed {
 };
 #define STORE_MAX_BYTES ((uint64_t)2 << 30) /* what `qgen` keeps */
 qrt_status store_trim(struct store *s, uint64_t max_bytes, struct store_trimmed *out);
+/* What store_trim() would do, without doing it. */
+qrt_status store_trim_plan(struct store *s, uint64_t max_bytes, struct store_trimmed *out);
+
+/* A file under an entry's name. */
+struct store_file {
+    char name[4 + 2 * ENTRY_KEY_BYTES + 8]; /* "5a/5a..01.qk1", below the folder */
+    const struct entry *entry;              /* NULL: it is no sound entry of that name */
+    const void *bytes;                      /* of a sound one */
+    size_t count;
+    const char *problem; /* what is wrong; "": nothing */
+};
+
+/* Call `visit` for each of them in order of their names; stops when it returns non-zero.  What a file
+ * points to lives until `visit` returns. */
+qrt_status store_files(struct store *s, int (*visit)(void *user, const struct store_file *f),
+                       void *user);
+/* Delete one, by its name. */
+qrt_status store_remove(struct store *s, const char *name);
 
 /* Call `visit` for every sound entry, in order of their keys; stops when it returns non-zero. */
 qrt_status store_each(struct store *s, int (*visit)(void *user, const struct entry *e), void *user);

@@ -24,6 +24,7 @@
 #include "file.h"
 
 #define FIRST_LINE "qgen-winners 1"
+#define ASIDE      ".damaged"
 enum { FIELD_BYTES = ENTRY_TEXT_BYTES, HASH_BYTES = 8, HASH_HEX_BYTES = 2 * HASH_BYTES + 1 };
 
 /* ---- fields ---- */
@@ -667,7 +668,7 @@ static qrt_status keep_arch(const char *folder, const struct winners *rows)
     const char *arch = rows->items[0].arch;
     char path[PATH_MAX], aside[PATH_MAX], lock_path[PATH_MAX];
     TRY(path_set(path, folder, "", arch, ".txt"));
-    TRY(path_set(aside, folder, "", arch, ".txt.damaged"));
+    TRY(path_set(aside, folder, "", arch, ".txt" ASIDE));
     TRY(path_set(lock_path, folder, ".", arch, ".lock"));
     const int fd = lock(lock_path);
     qrt_status status = QRT_OK;
@@ -695,45 +696,81 @@ qrt_status winners_keep(const char *folder, const struct winners *w)
     return QRT_OK;
 }
 
-static int is_table(const struct dirent *d)
+static int ends_with(const char *name, const char *suffix)
 {
-    const size_t length = strlen(d->d_name);
-    return *d->d_name != '.' && length > 4 && strcmp(d->d_name + length - 4, ".txt") == 0;
+    const size_t length = strlen(name), end = strlen(suffix);
+    return length > end && strcmp(name + length - end, suffix) == 0;
 }
 
-static qrt_status load_one(const char *folder, const char *name, struct winners *out,
-                           char note[256])
+static int is_table(const struct dirent *d)
+{
+    return *d->d_name != '.' &&
+           (ends_with(d->d_name, ".txt") || ends_with(d->d_name, ".txt" ASIDE));
+}
+
+static qrt_status visit_table(const char *folder, const char *name,
+                              int (*visit)(void *user, const struct winners_file *f), void *user,
+                              int *stop)
 {
     char path[PATH_MAX];
     struct winners w = {0};
+    struct winners_file f = {.path = path, .problem = "", .is_aside = ends_with(name, ASIDE)};
     TRY(path_set(path, folder, "", name, ""));
-    if (winners_read(path, &w) != QRT_OK) {
-        if (!*note) snprintf(note, 256, "%.200s; passed over", qrt_message());
-        return QRT_OK;
-    }
-    const qrt_status status = winners_merge(out, &w);
+    if (f.is_aside)
+        f.problem = "a damaged file that was set aside";
+    else if (winners_read(path, &w) == QRT_OK)
+        f.rows = &w;
+    else
+        f.problem = qrt_message();
+    *stop = visit(user, &f);
     winners_free(&w);
-    return status;
+    return QRT_OK;
 }
 
-qrt_status winners_load(const char *folder, struct winners *out, char note[256])
+qrt_status winners_files(const char *folder, int (*visit)(void *user, const struct winners_file *f),
+                         void *user)
 {
     char tuned[PATH_MAX];
     struct dirent **names;
-    struct winners w = {0};
-    *note = 0;
+    int stop = 0;
     TRY(path_set(tuned, folder, "", "", ""));
     const int count = scandir(tuned, &names, is_table, alphasort);
     qrt_status status = QRT_OK;
     for (int i = 0; i < count; i++) {
-        if (status == QRT_OK) status = load_one(folder, names[i]->d_name, &w, note);
+        if (status == QRT_OK && !stop)
+            status = visit_table(folder, names[i]->d_name, visit, user, &stop);
         free(names[i]);
     }
     if (count >= 0) free(names);
+    return status;
+}
+
+struct loading {
+    struct winners rows;
+    char *note;
+    qrt_status status;
+};
+
+static int load_one(void *user, const struct winners_file *f)
+{
+    struct loading *l = user;
+    if (f->rows)
+        l->status = winners_merge(&l->rows, f->rows);
+    else if (!f->is_aside && !*l->note)
+        snprintf(l->note, 256, "%.200s; passed over", f->problem);
+    return l->status != QRT_OK;
+}
+
+qrt_status winners_load(const char *folder, struct winners *out, char note[256])
+{
+    struct loading l = {.note = note};
+    *note = 0;
+    qrt_status status = winners_files(folder, load_one, &l);
+    if (status == QRT_OK) status = l.status;
     if (status == QRT_OK)
-        *out = w;
+        *out = l.rows;
     else
-        winners_free(&w);
+        winners_free(&l.rows);
     return status;
 }
 

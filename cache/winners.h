@@ -95,6 +95,17 @@ qrt_status winners_keep(const char *folder, const struct winners *w);
 /* All FOLDER/tuned/ *.txt.  A bad file is passed over; *note gets one line about it, or "". */
 qrt_status winners_load(const char *folder, struct winners *out, char note[256]);
 
+/* A file of FOLDER/tuned. */
+struct winners_file {
+    const char *path;
+    const struct winners *rows; /* NULL: none can be had of it */
+    const char *problem;        /* what is wrong; "": nothing */
+    int is_aside;               /* a damaged one that winners_keep() set aside */
+};
+/* Call `visit` for each in order of their names; stops when it returns non-zero. */
+qrt_status winners_files(const char *folder, int (*visit)(void *user, const struct winners_file *f),
+                         void *user);
+
 /* A device's name as a field: "NVIDIA H200" -> "NVIDIA_H200". */
 void winners_device_name(const char *name, char out[WINNER_DEVICE_BYTES]);
 

@@ -16,6 +16,7 @@ struct check_case {
     int shape; /* index into the op's shapes */
     int exact;
     int split; /* linear, attention */
+    int N, K;  /* linear, embed: of the weight; 0, 0: the shape's */
 };
 
 int check_shape_count(const struct op_desc *d);

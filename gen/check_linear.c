@@ -20,8 +20,14 @@ static const struct {
 };
 enum { WEIGHT_SHAPES = sizeof weight_shapes / sizeof *weight_shapes };
 
+static int outputs_of(const struct check_case *c)
+{
+    return c->N ? c->N : weight_shapes[c->shape].N;
+}
+
 static int columns_of(const struct op_desc *d, const struct check_case *c)
 {
+    if (c->K) return c->K;
     const int two_level = !scheme_is_dense(&d->weight) && d->weight.scale == SCALE_TWO_LEVEL;
     return two_level ? weight_shapes[c->shape].K_two_level : weight_shapes[c->shape].K;
 }
@@ -31,7 +37,7 @@ static qrt_status add_weight(struct trial *t, const struct check_case *c, enum l
                              struct qk_weight *w, size_t slot)
 {
     const struct scheme *s = &t->desc.weight;
-    const int N = weight_shapes[c->shape].N, K = columns_of(&t->desc, c);
+    const int N = outputs_of(c), K = columns_of(&t->desc, c);
     const size_t slots[SECTION_COUNT] = {
         slot + offsetof(struct qk_weight, codes), slot + offsetof(struct qk_weight, scales),
         slot + offsetof(struct qk_weight, zeros), slot + offsetof(struct qk_weight, supers)};
@@ -55,7 +61,7 @@ static qrt_status add_weight(struct trial *t, const struct check_case *c, enum l
 
 static int64_t weight_work(const struct op_desc *d, const struct check_case *c)
 {
-    return (int64_t)c->M * weight_shapes[c->shape].N * columns_of(d, c);
+    return (int64_t)c->M * outputs_of(c) * columns_of(d, c);
 }
 
 static int64_t embed_work(const struct op_desc *d, const struct check_case *c)

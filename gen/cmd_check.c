@@ -15,7 +15,7 @@
 #include "store.h"
 
 static const char *arch_names, *scheme_text, *device_name, *kernel_folder, *part_text;
-static int stored, every_point, thorough;
+static int stored, library, every_point, thorough;
 static const struct cli_option options[] = {
     {"arch", 'a', CLI_STRING, &arch_names, "A[,A]", "only kernels made for these", 0, 0},
     {"scheme", 's', CLI_STRING, &scheme_text, "S", "only kernels of this weight scheme", 0, 0},
@@ -24,12 +24,17 @@ static const struct cli_option options[] = {
      "a folder of `qgen build --out` instead of the store", 0, 0},
     {"stored", 0, CLI_FLAG, &stored, NULL, "vgpu: what the store has, instead of the library", 0,
      0},
+    {"library", 0, CLI_FLAG, &library, NULL,
+     "cuda:N: the kernel library of each --arch (the device's own\nunless said), instead of what "
+     "the store has",
+     0, 0},
     {"every-point", 0, CLI_FLAG, &every_point, NULL,
-     "vgpu: every legal tune point of each template, for one\nrequest of it, instead of the "
+     "with the library: every legal tune point of each template, for one\nrequest of it, instead "
+     "of the "
      "library",
      0, 0},
     {"thorough", 0, CLI_FLAG, &thorough, NULL, "vgpu: the large cases too", 0, 0},
-    {"part", 0, CLI_STRING, &part_text, "I/N", "vgpu: a share of these, 1/N to N/N", 0, 0},
+    {"part", 0, CLI_STRING, &part_text, "I/N", "of the library: a share, 1/N to N/N", 0, 0},
     {.name = NULL},
 };
 static const struct cli_spec spec = {
@@ -44,11 +49,13 @@ static const struct cli_spec spec = {
         "(all of `qgen targets` unless said), looks at the machine code (limits, spills, the "
         "matrix\n"
         "instruction that is meant) and executes the PTX on the virtual GPU, which finds accesses\n"
-        "out of bounds, races, uninitialised reads, missing fences and barriers.",
+        "out of bounds, races, uninitialised reads, missing fences and barriers.\n"
+        "--library checks the same kernels on a real GPU; those of older --arch as PTX.",
     .examples = "  qgen check                         the stored kernels that this processor runs\n"
                 "  qgen check --device ref            the definition and the layouts\n"
                 "  qgen check --device vgpu --arch sm_80,sm_90a\n"
                 "  qgen check --device vgpu --arch sm_89 --every-point --part 1/8\n"
+                "  qgen check --device cuda:0 --library --arch sm_90a,sm_80\n"
                 "  qgen check --scheme w4g128 --format json",
     .options = options,
 };
@@ -190,7 +197,7 @@ static qrt_status each_of_store(struct job *j)
     return status != QRT_OK ? status : j->status;
 }
 
-/* ---- the library, on the virtual GPU ---- */
+/* ---- the library ---- */
 
 static void show_made(void *user, size_t done, size_t total)
 {
@@ -256,6 +263,19 @@ static qrt_status check_library(struct job *j)
     for (const struct arch *a = arch_table(); a->name[0]; a++)
         if (a->kind == ARCH_SM && is_asked_arch(j, a)) TRY(check_arch(j, a));
     return QRT_OK;
+}
+
+/* The same on a device, for its own arch unless others are said. */
+static qrt_status check_library_here(struct job *j)
+{
+    qrt_device_info info;
+    qrt_device_info_get(j->device, &info);
+    const struct arch *here = arch_find(info.arch);
+    if (!here || here->kind != ARCH_SM)
+        return error_set(QRT_E_ARGUMENT, "--library is of kernels for GPUs, %s runs %s", info.name,
+                         info.arch);
+    if (j->arch_count == 0) j->arches[j->arch_count++] = here;
+    return check_library(j);
 }
 
 /* ---- running ---- */
@@ -324,9 +344,10 @@ static qrt_status run(struct job *j)
     const char *name = device_name ? device_name : "cpu";
     const int is_virtual = strcmp(name, "vgpu") == 0;
     TRY(read_request(j));
-    if ((stored || every_point || part_text) && !is_virtual)
+    if (stored && !is_virtual) return error_set(QRT_E_ARGUMENT, "--stored goes with --device vgpu");
+    if ((every_point || part_text) && !is_virtual && !library)
         return error_set(QRT_E_ARGUMENT,
-                         "--stored, --every-point and --part go with --device vgpu");
+                         "--every-point and --part go with --device vgpu, or with --library");
     if (is_virtual) {
         TRY(prove_open(thorough ? CHECK_NORMAL : CHECK_QUICK, &j->prover));
         return stored || kernel_folder ? run_stored(j) : check_library(j);
@@ -335,7 +356,7 @@ static qrt_status run(struct job *j)
     TRY(qrt_device_open(j->rt, name, &j->device));
     if (strcmp(name, "ref") == 0) return check_definition(j);
     TRY(check_open(j->device, CHECK_NORMAL, &j->checker));
-    return run_stored(j);
+    return library ? check_library_here(j) : run_stored(j);
 }
 
 static void print_json(const struct job *j)

@@ -293,13 +293,29 @@ static qrt_status decide_by(struct decider *d, const struct wanted *want,
     return QRT_OK;
 }
 
+/* Linears that are not ranked go by their templates' order, and by what was measured on the device
+ * that is asked for. */
+static qrt_status decide_by_device(struct decider *d, const struct request *r, struct decision *out)
+{
+    static const char *const chosen_by[] = {NULL};
+    static const struct winners none = {.count = 0};
+    struct wanted want = {.request = r};
+    const struct choose_options how = {.top = d->options.top};
+    if (!d->options.device || r->desc.op != OP_LINEAR) return QRT_OK;
+    TRY(load(d));
+    TRY(compile_need(d->compiler, r->arch));
+    TRY(ranking_sign_by(d->set, d->compiler, &r->desc, r->arch, chosen_by, want.signature));
+    TRY(add_rows(d, &want, &none, 1, out));
+    return out->row_count > 0 ? choose(d->set, r, &how, &out->choices) : QRT_OK;
+}
+
 qrt_status decide(struct decider *d, const struct request *r, struct decision *out)
 {
     struct wanted want = {.request = r};
     const struct ranking *ranking = NULL;
     struct gpu gpu;
     memset(out, 0, sizeof *out);
-    if (!ranking_serves(&r->desc, r->arch)) return QRT_OK;
+    if (!ranking_serves(&r->desc, r->arch)) return decide_by_device(d, r, out);
     TRY(load(d));
     if (d->options.rank == DECIDE_NEVER && d->tuned.count == 0) return QRT_OK;
     TRY(ranking_gpu(&d->options.ranking, r->arch, &gpu));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "arch.h"
+#include "device.h" /* device_add_winners */
 #include "error.h"
 #include "file.h"
 #include "model_cache.h"
@@ -91,6 +92,7 @@ static qrt_status add_kernels(struct engine *e, const struct pipeline_result *r)
 {
     for (size_t i = 0; i < r->count; i++)
         TRY(qrt_kernels_add(e->device, r->kernels[i].bytes, r->kernels[i].count, QRT_TRUST_CALLER));
+    TRY(device_add_winners(e->device, r->winners, r->winner_count));
     e->compiled += (int)r->compiled;
     e->reused += (int)r->reused;
     if (r->store_problem[0]) cli_note("kernels could not be stored: %s", r->store_problem);

@@ -38,3 +38,37 @@ qrt_status gpu_table_find(const struct gpus *g, const char *name, const struct g
                      "names another table",
                      name, names);
 }
+
+/* Whether a text has a word, of letters and digits. */
+static int has_word(const char *text, const char *word, size_t length)
+{
+    for (; *text; text += strcspn(text, " -"), text += strspn(text, " -"))
+        if (strcspn(text, " -") == length && strncasecmp(text, word, length) == 0) return 1;
+    return 0;
+}
+
+/* Words that a device's name shares with a title; 0 unless one of them has a digit: "H100". */
+static int words_shared(const char *name, const char *title)
+{
+    int shared = 0, has_model = 0;
+    for (const char *at = name; *at; at += strspn(at, " -")) {
+        const size_t length = strcspn(at, " -");
+        if (length > 0 && has_word(title, at, length)) {
+            shared++;
+            has_model |= strcspn(at, "0123456789") < length;
+        }
+        at += length;
+    }
+    return has_model ? shared : 0;
+}
+
+const struct gpu *gpu_table_of_device(const struct gpus *g, const char *device)
+{
+    const struct gpu *best = NULL;
+    int most = 0;
+    for (size_t i = 0; i < g->count; i++) {
+        const int shared = words_shared(device, g->items[i].title);
+        if (shared > most) best = &g->items[i], most = shared;
+    }
+    return best;
+}

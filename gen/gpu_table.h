@@ -10,4 +10,8 @@ qrt_status gpu_table_load(const char *file, struct gpus *out);
 /* The GPU of that name; QRT_E_ARGUMENT with the names there are. */
 qrt_status gpu_table_find(const struct gpus *g, const char *name, const struct gpu **out);
 
+/* The GPU whose title shares most words with a device's name ("NVIDIA H100 80GB HBM3"), its model
+ * among them; NULL: none. */
+const struct gpu *gpu_table_of_device(const struct gpus *g, const char *device);
+
 #endif

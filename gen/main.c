@@ -34,7 +34,7 @@ static void print_help(FILE *to)
             "       qgen --arch A ...      the same as qgen build --arch A ...\n\n",
             QGEN_VERSION);
     for (const struct command *c = commands; c->name; c++)
-        fprintf(to, "  %-9s %s\n", c->name, c->help);
+        if (c->help) fprintf(to, "  %-9s %s\n", c->name, c->help);
     fprintf(to, "\nEvery command takes --format json.  Results go to stdout, progress to stderr.\n"
                 "Exit codes: 0 done, 1 a check failed, 2 usage, 3 kernel missing, 4 bad input,\n"
                 "5 no such device.\n");
@@ -44,7 +44,8 @@ static int unknown(const char *name)
 {
     const char *names[32] = {0};
     size_t count = 0;
-    for (const struct command *c = commands; c->name; c++) names[count++] = c->name;
+    for (const struct command *c = commands; c->name; c++)
+        if (c->help) names[count++] = c->name;
     const char *near = cli_nearest(name, names, count);
     fprintf(stderr, "qgen: there is no command '%s'", name);
     if (near) fprintf(stderr, "; did you mean '%s'?", near);

@@ -446,3 +446,11 @@ qrt_status pipeline_ensure(struct pipeline *p, const struct arch *arch, const ch
     free(requests);
     return status;
 }
+
+qrt_status pipeline_sign(struct pipeline *p, const struct op_desc *desc, const struct arch *arch,
+                         const char *how, char out[WINNER_SIGNATURE_BYTES])
+{
+    const char *const chosen_by[] = {how, NULL};
+    TRY(compile_need(p->compiler, arch));
+    return ranking_sign_by(p->templates, p->compiler, desc, arch, chosen_by, out);
+}

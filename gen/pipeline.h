@@ -79,6 +79,10 @@ void pipeline_result_free(struct pipeline_result *r);
 qrt_status pipeline_ensure(struct pipeline *p, const struct arch *arch, const char *const *names,
                            size_t count, int max_m, struct pipeline_result *out);
 
+/* The signature of winners that were chosen by `how` among kernels of these templates and compilers. */
+qrt_status pipeline_sign(struct pipeline *p, const struct op_desc *desc, const struct arch *arch,
+                         const char *how, char out[WINNER_SIGNATURE_BYTES]);
+
 /* The fixed ranges of M, ascending and without gaps; *count gets their number. */
 struct pipeline_range {
     int lo, hi;

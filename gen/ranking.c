@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "cost_identity.h"
 #include "error.h"
 #include "gpu_table.h"
 #include "layout.h"
@@ -22,7 +23,7 @@ enum { MESSAGE_BYTES = 512 };
  * half as many kernels again for an A100 (30 for ten shapes, not 20; 15 %: 14). */
 static const double TOLERANCE = 0.08;
 
-static const char model_version[] = "ranking 1";
+static const char selection_version[] = "selection 1"; /* of what picks by the model's figures */
 
 static const struct shape default_shapes[] = {
     {4096, 4096},  {1024, 4096},   {6144, 4096}, {14336, 4096}, {28672, 4096},
@@ -86,23 +87,34 @@ static void gpu_text(const struct gpu *g, char *text, size_t bytes)
              g->f8_ops_s, g->smem_bytes);
 }
 
-qrt_status ranking_sign(struct template_set *set, const struct compiler *c,
-                        const struct op_desc *desc, const struct arch *arch, const struct gpu *gpu,
-                        char out[WINNER_SIGNATURE_BYTES])
+qrt_status ranking_sign_by(struct template_set *set, const struct compiler *c,
+                           const struct op_desc *desc, const struct arch *arch,
+                           const char *const *chosen_by, char out[WINNER_SIGNATURE_BYTES])
 {
-    char *templates, *compiler, gpu_row[512];
+    enum { MOST = 4 };
+    char *templates, *compiler;
     TRY(template_texts(set, (enum arch_kind)arch->kind, (enum op)desc->op, &templates));
     if (asprintf(&compiler, "%s\n%s", compile_identity(c, arch), compile_options(arch)) < 0) {
         free(templates);
         return error_set(QRT_E_MEMORY, "no memory for a signature");
     }
-    gpu_text(gpu, gpu_row, sizeof gpu_row);
-    const char *const texts[] = {templates,     compiler,         gpu_row,
-                                 model_version, profiler_version, NULL};
+    const char *texts[MOST + 3] = {templates, compiler};
+    for (int i = 0; i < MOST && chosen_by[i]; i++) texts[2 + i] = chosen_by[i];
     winners_sign(texts, out);
     free(compiler);
     free(templates);
     return QRT_OK;
+}
+
+qrt_status ranking_sign(struct template_set *set, const struct compiler *c,
+                        const struct op_desc *desc, const struct arch *arch, const struct gpu *gpu,
+                        char out[WINNER_SIGNATURE_BYTES])
+{
+    char gpu_row[512], model[COST_IDENTITY_BYTES];
+    gpu_text(gpu, gpu_row, sizeof gpu_row);
+    cost_identity(gpu, arch, model);
+    const char *const chosen_by[] = {gpu_row, model, selection_version, profiler_version, NULL};
+    return ranking_sign_by(set, c, desc, arch, chosen_by, out);
 }
 
 /* ---- profiles ---- */

@@ -92,6 +92,11 @@ qrt_status ranking_sign(struct template_set *set, const struct compiler *c,
                         const struct op_desc *desc, const struct arch *arch, const struct gpu *gpu,
                         char out[WINNER_SIGNATURE_BYTES]);
 
+/* The same of winners that were chosen by something else, one to four texts; they end with NULL. */
+qrt_status ranking_sign_by(struct template_set *set, const struct compiler *c,
+                           const struct op_desc *desc, const struct arch *arch,
+                           const char *const *chosen_by, char out[WINNER_SIGNATURE_BYTES]);
+
 /* The GPU of the options, or the one for the arch. */
 qrt_status ranking_gpu(const struct ranking_options *o, const struct arch *arch, struct gpu *out);
 

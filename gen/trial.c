@@ -97,8 +97,17 @@ union op_args trial_ref_args(const struct trial *t)
     return args;
 }
 
-static qrt_status run_on_ref(struct trial *t, struct qrt_device *ref)
+static qrt_status have_memory(const struct trial *t)
 {
+    for (int i = 0; i < t->buffer_count; i++)
+        if (!t->buffers[i].by_device)
+            return error_set(QRT_E_MEMORY, "check %s: no %zu bytes", t->name, t->buffers[i].bytes);
+    return QRT_OK;
+}
+
+qrt_status trial_run_ref(struct trial *t, struct qrt_device *ref)
+{
+    TRY(have_memory(t));
     const union op_args args = trial_ref_args(t);
     for (int i = 0; i < t->buffer_count; i++) {
         struct trial_buffer *b = &t->buffers[i];
@@ -258,10 +267,7 @@ int trial_rows_differ(const struct trial *a, const struct trial *b, char text[CH
 qrt_status trial_run(struct trial *t, struct qrt_device *device, const struct kernel *k,
                      struct qrt_device *ref, int *wrong, char text[CHECK_TEXT_BYTES])
 {
-    for (int i = 0; i < t->buffer_count; i++)
-        if (!t->buffers[i].by_device)
-            return error_set(QRT_E_MEMORY, "check %s: no %zu bytes", t->name, t->buffers[i].bytes);
-    TRY(run_on_ref(t, ref));
+    TRY(trial_run_ref(t, ref));
     TRY(run_on_device(t, device, k));
     *wrong = is_wrong(t, text);
     return QRT_OK;

@@ -59,6 +59,8 @@ void trial_also_at(struct trial *t, size_t slot);
 /* Run on both; *wrong gets 1 and `text` the first difference when they do not agree. */
 qrt_status trial_run(struct trial *t, struct qrt_device *device, const struct kernel *k,
                      struct qrt_device *ref, int *wrong, char text[CHECK_TEXT_BYTES]);
+/* Run on ref alone. */
+qrt_status trial_run_ref(struct trial *t, struct qrt_device *ref);
 void trial_free(struct trial *t);
 
 /* Whether rows that two runs of the same kernel share (the same inputs up to the smaller M) came out

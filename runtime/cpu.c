@@ -96,6 +96,7 @@ static qrt_status cpu_open(struct qrt_device *d, int index)
     TRY(pool_open(d->rt, threads, &cpu->pool));
     d->info = (qrt_device_info){.processors = threads, .memory_bytes = host_memory_bytes()};
     name_processor(d->info.name, sizeof d->info.name);
+    d->cache_bytes = host_cache_bytes();
     return QRT_OK;
 }
 
@@ -285,4 +286,8 @@ const struct device_ops cpu_device = {
     .unload = cpu_unload,
     .launch = cpu_launch,
     .sync = host_sync,
+    .fill = host_fill,
+    .copy = host_copy,
+    .mark = host_mark,
+    .elapsed = host_elapsed,
 };

@@ -53,8 +53,10 @@ struct cuda {
     int index, device; /* as the user counts, as the driver names it */
     int driver;        /* version, 13000 is 13.0 */
     uint32_t smem_bytes;
-    cuda_handle context, stream;
-    cuda_handle fence; /* event of sync and downloads; under ring_lock */
+    cuda_handle context;
+    cuda_handle own_stream, stream; /* stream: own_stream, or the caller's */
+    cuda_handle fence;              /* event of sync and downloads; under ring_lock */
+    cuda_handle mark[DEVICE_MARKS]; /* events with time; made by the first mark */
     struct ring_block ring[RING_BLOCKS];
     unsigned ring_next;
     pthread_mutex_t ring_lock;
@@ -66,7 +68,7 @@ struct cuda {
 
 static const char *const call_symbol[CUDA_CALL_COUNT] = {
 #define CALL_SYMBOL(field, symbol, arguments) [CUDA_CALL_##field] = symbol,
-    CUDA_API_TABLE(CALL_SYMBOL)
+    CUDA_API_TABLE(CALL_SYMBOL) CUDA_API_OPTIONAL_TABLE(CALL_SYMBOL)
 #undef CALL_SYMBOL
 };
 
@@ -230,7 +232,7 @@ static const struct arch *arch_nearest(int major, int minor)
 
 static qrt_status device_describe(struct cuda *c, struct qrt_device *d)
 {
-    int major, minor, smem;
+    int major, minor, smem, l2;
     size_t bytes;
     TRY(CALL(c, device_name, d->info.name, (int)sizeof d->info.name, c->device));
     TRY(CALL(c, device_memory, &bytes, c->device));
@@ -238,6 +240,7 @@ static qrt_status device_describe(struct cuda *c, struct qrt_device *d)
     TRY(CALL(c, device_attribute, &major, CUDA_DEVICE_MAJOR, c->device));
     TRY(CALL(c, device_attribute, &minor, CUDA_DEVICE_MINOR, c->device));
     TRY(CALL(c, device_attribute, &smem, CUDA_DEVICE_SMEM, c->device));
+    TRY(CALL(c, device_attribute, &l2, CUDA_DEVICE_L2, c->device));
     const struct arch *arch = arch_nearest(major, minor);
     if (arch == NULL)
         return error_set(QRT_E_DEVICE,
@@ -246,6 +249,7 @@ static qrt_status device_describe(struct cuda *c, struct qrt_device *d)
                          c->index, d->info.name, major, minor);
     d->info.name[sizeof d->info.name - 1] = 0;
     d->info.memory_bytes = bytes;
+    d->cache_bytes = l2 > 0 ? (uint64_t)l2 : 0;
     memcpy(d->info.arch, arch->name, sizeof d->info.arch);
     d->arch = *arch;
     d->family = (enum layout_family)arch->family;
@@ -256,7 +260,8 @@ static qrt_status device_describe(struct cuda *c, struct qrt_device *d)
 
 static qrt_status stream_open(struct cuda *c)
 {
-    TRY(CALL(c, stream_create, &c->stream, CUDA_STREAM_ALONE));
+    TRY(CALL(c, stream_create, &c->own_stream, CUDA_STREAM_ALONE));
+    c->stream = c->own_stream;
     TRY(CALL(c, event_create, &c->fence, CUDA_EVENT_NO_TIME));
     for (int i = 0; i < RING_BLOCKS; i++) {
         TRY(CALL(c, pinned_alloc, &c->ring[i].bytes, RING_BLOCK_BYTES, 0));
@@ -271,8 +276,10 @@ static void stream_close(struct cuda *c)
         if (c->ring[i].done) (void)c->api.event_destroy(c->ring[i].done);
         if (c->ring[i].bytes) (void)c->api.pinned_free(c->ring[i].bytes);
     }
+    for (int i = 0; i < DEVICE_MARKS; i++)
+        if (c->mark[i]) (void)c->api.event_destroy(c->mark[i]);
     if (c->fence) (void)c->api.event_destroy(c->fence);
-    if (c->stream) (void)c->api.stream_destroy(c->stream);
+    if (c->own_stream) (void)c->api.stream_destroy(c->own_stream);
 }
 
 static qrt_status context_open(struct cuda *c)
@@ -434,6 +441,15 @@ static qrt_status sync_device(struct qrt_device *d)
     if (status == QRT_OK) status = leave(c, wait_stream(c));
     pthread_mutex_unlock(&c->ring_lock);
     return status;
+}
+
+/* What was queued is waited for, so that nothing of it is overtaken. */
+static qrt_status use_stream(struct qrt_device *d, void *stream)
+{
+    struct cuda *c = d->impl;
+    TRY(sync_device(d));
+    c->stream = stream ? stream : c->own_stream;
+    return QRT_OK;
 }
 
 static qrt_status place(struct qrt_device *d, const void *host, size_t bytes, const void **out)
@@ -604,6 +620,100 @@ static qrt_status launch(struct qrt_device *d, const struct kernel *k, const str
                          r->block[2], r->smem_bytes, c->stream, parameters, NULL));
 }
 
+/* ---- measuring ---- */
+
+static qrt_status fill_memory(struct qrt_device *d, void *to, int byte, size_t bytes)
+{
+    struct cuda *c = d->impl;
+    if (bytes == 0) return QRT_OK;
+    TRY(enter(c));
+    return leave(c, CALL(c, memory_set, as_address(to), (unsigned char)byte, bytes, c->stream));
+}
+
+static qrt_status copy_memory(struct qrt_device *d, void *to, const void *from, size_t bytes)
+{
+    struct cuda *c = d->impl;
+    TRY(enter(c));
+    return leave(c, CALL(c, memory_copy, as_address(to), as_address(from), bytes, c->stream));
+}
+
+static qrt_status record_mark(struct cuda *c, int i)
+{
+    if (c->mark[i] == NULL) TRY(CALL(c, event_create, &c->mark[i], CUDA_EVENT_TIME));
+    return CALL(c, event_record, c->mark[i], c->stream);
+}
+
+static qrt_status mark(struct qrt_device *d, int i)
+{
+    struct cuda *c = d->impl;
+    TRY(enter(c));
+    return leave(c, record_mark(c, i));
+}
+
+static qrt_status measure_marks(struct cuda *c, int from, int to, double *seconds)
+{
+    float ms = 0;
+    TRY(wait_event(c, c->mark[to]));
+    TRY(CALL(c, event_elapsed, &ms, c->mark[from], c->mark[to]));
+    *seconds = (double)ms * 1e-3;
+    return QRT_OK;
+}
+
+static qrt_status elapsed(struct qrt_device *d, int from, int to, double *seconds)
+{
+    struct cuda *c = d->impl;
+    TRY(enter(c));
+    return leave(c, measure_marks(c, from, to, seconds));
+}
+
+/* ---- graphs ---- */
+
+static int has_graphs(const struct cuda_api *api)
+{
+    return api->capture_begin && api->capture_end && api->graph_make && api->graph_free &&
+           api->graph_launch && api->graph_exec_free;
+}
+
+/* What was captured becomes something that can be launched.  A failed body still ends the capture:
+ * the stream is of no use to anybody before. */
+static qrt_status finish_record(struct cuda *c, qrt_status body, void **out)
+{
+    cuda_handle graph = NULL, executable = NULL;
+    qrt_status status = CALL(c, capture_end, c->stream, &graph);
+    if (body != QRT_OK) status = body;
+    if (status == QRT_OK) status = CALL(c, graph_make, &executable, graph, 0);
+    if (graph && !atomic_load(&c->lost)) (void)c->api.graph_free(graph);
+    if (status == QRT_OK) *out = executable;
+    return status;
+}
+
+static qrt_status record_graph(struct qrt_device *d, qrt_status (*body)(void *user), void *user,
+                               void **out)
+{
+    struct cuda *c = d->impl;
+    *out = NULL;
+    if (!has_graphs(&c->api)) return QRT_OK;
+    TRY(enter(c));
+    TRY(leave(c, CALL(c, capture_begin, c->stream, CUDA_CAPTURE_OF_THREAD)));
+    const qrt_status status = body(user); /* launches make the context current themselves */
+    TRY(enter(c));
+    return leave(c, finish_record(c, status, out));
+}
+
+static qrt_status play_graph(struct qrt_device *d, void *graph)
+{
+    struct cuda *c = d->impl;
+    TRY(enter(c));
+    return leave(c, CALL(c, graph_launch, graph, c->stream));
+}
+
+static void free_graph(struct qrt_device *d, void *graph)
+{
+    struct cuda *c = d->impl;
+    if (graph == NULL || atomic_load(&c->lost) || enter(c) != QRT_OK) return;
+    (void)leave(c, CALL(c, graph_exec_free, graph));
+}
+
 const struct device_ops cuda_device = {
     .kind = "cuda",
     .open = open_device,
@@ -617,5 +727,13 @@ const struct device_ops cuda_device = {
     .load = load_kernel,
     .unload = unload_kernel,
     .launch = launch,
+    .record = record_graph,
+    .play = play_graph,
+    .forget = free_graph,
+    .use_stream = use_stream,
     .sync = sync_device,
+    .fill = fill_memory,
+    .copy = copy_memory,
+    .mark = mark,
+    .elapsed = elapsed,
 };

@@ -33,11 +33,14 @@ typedef void *cuda_handle; /* context, stream, event, module or function */
     X(event_destroy, "cuEventDestroy_v2", (cuda_handle event))                                    \
     X(event_record, "cuEventRecord", (cuda_handle event, cuda_handle stream))                     \
     X(event_query, "cuEventQuery", (cuda_handle event))                                           \
+    X(event_elapsed, "cuEventElapsedTime", (float *ms, cuda_handle from, cuda_handle to))         \
     X(memory_info, "cuMemGetInfo_v2", (size_t * free, size_t * total))                            \
     X(memory_alloc, "cuMemAlloc_v2", (cuda_address * address, size_t bytes))                      \
     X(memory_free, "cuMemFree_v2", (cuda_address address))                                        \
     X(memory_set, "cuMemsetD8Async",                                                              \
       (cuda_address address, unsigned char value, size_t bytes, cuda_handle stream))              \
+    X(memory_copy, "cuMemcpyDtoDAsync_v2",                                                        \
+      (cuda_address to, cuda_address from, size_t bytes, cuda_handle stream))                     \
     X(pinned_alloc, "cuMemHostAlloc", (void **address, size_t bytes, unsigned flags))             \
     X(pinned_free, "cuMemFreeHost", (void *address))                                              \
     X(copy_up, "cuMemcpyHtoDAsync_v2",                                                            \
@@ -61,7 +64,14 @@ typedef void *cuda_handle; /* context, stream, event, module or function */
     X(map_encode, "cuTensorMapEncodeTiled",                                                     \
       (void *map, int type, unsigned rank, void *base, const uint64_t *size,                    \
        const uint64_t *stride_bytes, const unsigned *box, const unsigned *step, int interleave, \
-       int swizzle, int promotion, int fill))
+       int swizzle, int promotion, int fill))                                                   \
+    X(capture_begin, "cuStreamBeginCapture_v2", (cuda_handle stream, int mode))                 \
+    X(capture_end, "cuStreamEndCapture", (cuda_handle stream, cuda_handle * graph))             \
+    X(graph_make, "cuGraphInstantiateWithFlags",                                                \
+      (cuda_handle * executable, cuda_handle graph, unsigned long long flags))                  \
+    X(graph_free, "cuGraphDestroy", (cuda_handle graph))                                        \
+    X(graph_launch, "cuGraphLaunch", (cuda_handle executable, cuda_handle stream))              \
+    X(graph_exec_free, "cuGraphExecDestroy", (cuda_handle executable))
 
 struct cuda_api {
 #define CUDA_API_FIELD(field, symbol, arguments) int(*field) arguments;
@@ -72,7 +82,7 @@ struct cuda_api {
 
 enum cuda_call {
 #define CUDA_API_CALL(field, symbol, arguments) CUDA_CALL_##field,
-    CUDA_API_TABLE(CUDA_API_CALL)
+    CUDA_API_TABLE(CUDA_API_CALL) CUDA_API_OPTIONAL_TABLE(CUDA_API_CALL)
 #undef CUDA_API_CALL
         CUDA_CALL_COUNT
 };
@@ -84,6 +94,7 @@ enum {
     CUDA_NOT_READY = 600,
 
     CUDA_DEVICE_PROCESSORS = 16, /* device attributes */
+    CUDA_DEVICE_L2 = 38,
     CUDA_DEVICE_MAJOR = 75,
     CUDA_DEVICE_MINOR = 76,
     CUDA_DEVICE_SMEM = 97, /* most shared memory of a block, after opting in */
@@ -96,7 +107,9 @@ enum {
     CUDA_JIT_ERROR_TEXT_BYTES = 6,
 
     CUDA_STREAM_ALONE = 1, /* does not wait for the legacy stream */
+    CUDA_EVENT_TIME = 0,
     CUDA_EVENT_NO_TIME = 2,
+    CUDA_CAPTURE_OF_THREAD = 1, /* calls of other threads do not disturb it */
 
     CUDA_MAP_U8 = 0, /* tensor maps: element types, by size only */
     CUDA_MAP_U16 = 1,

@@ -64,6 +64,13 @@ qrt_status qrt_device_open(qrt *rt, const char *name, qrt_device **out)
 
 void qrt_device_info_get(const qrt_device *device, qrt_device_info *out) { *out = device->info; }
 
+qrt_status qrt_device_stream(qrt_device *device, void *stream)
+{
+    if (device->ops->use_stream) return device->ops->use_stream(device, stream);
+    return error_set(QRT_E_DEVICE, "the device %s has no streams: its work is done when a call is",
+                     device->ops->kind);
+}
+
 void qrt_device_close(qrt_device *device)
 {
     if (!device) return;

@@ -58,8 +58,26 @@ struct device_ops {
     /* ref ignores k (NULL) and goes by desc. */
     qrt_status (*launch)(struct qrt_device *d, const struct kernel *k, const struct op_desc *desc,
                          const union op_args *args);
+    /* Record the launches that `body` makes, without running them, to be played as one call; *out
+     * gets NULL where the driver has no graphs.  All three NULL: the device has none. */
+    qrt_status (*record)(struct qrt_device *d, qrt_status (*body)(void *user), void *user,
+                         void **out);
+    qrt_status (*play)(struct qrt_device *d, void *graph);
+    void (*forget)(struct qrt_device *d, void *graph); /* NULL is allowed */
+    /* Use another stream, NULL: its own; NULL: there are none. */
+    qrt_status (*use_stream)(struct qrt_device *d, void *stream);
     qrt_status (*sync)(struct qrt_device *d);
+
+    /* For measuring.  Set bytes, copy them within the device: in order with launches. */
+    qrt_status (*fill)(struct qrt_device *d, void *to, int byte, size_t bytes);
+    qrt_status (*copy)(struct qrt_device *d, void *to, const void *from, size_t bytes);
+    /* Note the time at which the device gets here, mark 0 .. DEVICE_MARKS - 1; then the seconds
+     * between two marks, which waits for the later one.  One thread at a time. */
+    qrt_status (*mark)(struct qrt_device *d, int mark);
+    qrt_status (*elapsed)(struct qrt_device *d, int from, int to, double *seconds);
 };
+
+enum { DEVICE_MARKS = 2 };
 
 struct qrt_device {
     const struct device_ops *ops;
@@ -68,8 +86,10 @@ struct qrt_device {
     enum layout_family family; /* of the weights it reads; ref: any */
     enum elem_type act, kv;    /* types of ACT buffers and of the KV cache */
     qrt_device_info info;
-    pthread_mutex_t lock;    /* of all that follows but impl */
-    struct kernel **kernels; /* all that were added; a kernel stays until the device closes */
+    uint64_t cache_bytes;       /* of the last-level caches together; 0: not known */
+    double marks[DEVICE_MARKS]; /* ref, cpu: seconds of a monotonic clock */
+    pthread_mutex_t lock;       /* of all that follows but impl */
+    struct kernel **kernels;    /* all that were added; a kernel stays until the device closes */
     size_t kernel_count, kernel_capacity;
     struct kernel **by_key; /* the same by their keys: a power of two of places, NULL: free */
     size_t key_capacity;

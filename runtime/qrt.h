@@ -101,6 +101,12 @@ QRT_API qrt_status qrt_device_open(qrt *rt, const char *name, qrt_device **out);
 QRT_API void qrt_device_info_get(const qrt_device *device, qrt_device_info *out);
 QRT_API void qrt_device_close(qrt_device *device);
 
+/* Queue this device's work on a stream of the caller's from now on; NULL: on its own again.  A CUDA
+ * device takes a CUstream of the GPU's primary context (a cudaStream_t of the runtime API is one); the
+ * stream must not be destroyed before it is given back.  Call it while no session of the device runs.
+ * QRT_E_DEVICE: the device has no streams. */
+QRT_API qrt_status qrt_device_stream(qrt_device *device, void *stream);
+
 /* ---- kernels ---- */
 
 /* A kernel is code.  Its hash is always checked; that its source is trusted has to be said. */

@@ -106,4 +106,8 @@ const struct device_ops ref_device = {
     .unload = ref_unload,
     .launch = ref_launch,
     .sync = host_sync,
+    .fill = host_fill,
+    .copy = host_copy,
+    .mark = host_mark,
+    .elapsed = host_elapsed,
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "rt.h"
 #include "session.h"
 
 /* The rows that a step computes: `count` from row `first` of the pass on. */
@@ -261,6 +262,30 @@ static qrt_status run_last(const struct qrt_session *s, const struct rows *rows)
     return QRT_OK;
 }
 
+/* ---- one token, recorded ---- */
+
+/* Everything between the upload of an id with its position and the logits of one row. */
+static qrt_status run_token(void *user)
+{
+    const struct qrt_session *s = user;
+    const struct rows row = {0, 1};
+    TRY(run_body(s, -1, 1));
+    return run_last(s, &row);
+}
+
+void session_record(struct qrt_session *s)
+{
+    const struct device_ops *ops = s->device->ops;
+    if (ops->record && ops->record(s->device, run_token, s, &s->step_graph) != QRT_OK)
+        rt_log(s->device->rt, RT_INFO, "launches are made one by one: %s", qrt_message());
+}
+
+static qrt_status play_token(struct qrt_session *s)
+{
+    if (s->step_graph) return s->device->ops->play(s->device, s->step_graph);
+    return run_token(s);
+}
+
 /* ---- rows to and from the host ---- */
 
 static qrt_status upload_rows(const struct qrt_session *s, const struct session_buffer *b,
@@ -326,13 +351,25 @@ static qrt_status check_ids(const struct qrt_session *s, const int *ids, size_t 
     return QRT_OK;
 }
 
-/* Embed and all layers for M tokens at the session's position. */
-static qrt_status run_tokens(const struct qrt_session *s, const int *ids, int M)
+/* M tokens at the session's position: where they are, and what they are. */
+static qrt_status upload_tokens(const struct qrt_session *s, const int *ids, int M)
 {
     const struct device_ops *ops = s->device->ops;
     TRY(ops->upload(s->device, s->ids, ids, (size_t)M * sizeof *ids));
-    TRY(ops->upload(s->device, s->position_word, &s->position, sizeof s->position));
-    return run_body(s, -1, M);
+    return ops->upload(s->device, s->position_word, &s->position, sizeof s->position);
+}
+
+/* One pass of M tokens; `logits` of its rows `wanted`. */
+static qrt_status run_tokens(struct qrt_session *s, const int *ids, int M,
+                             const struct rows *wanted, float *logits)
+{
+    TRY(upload_tokens(s, ids, M));
+    if (M == 1 && wanted->count == 1) {
+        TRY(play_token(s));
+        return download_rows(s, logits_of(s), logits, 1);
+    }
+    TRY(run_body(s, -1, M));
+    return wanted->count > 0 ? fetch_logits(s, wanted, logits) : QRT_OK;
 }
 
 qrt_status qrt_run(qrt_session *session, const int *ids, size_t n, float *logits, size_t rows)
@@ -351,9 +388,8 @@ qrt_status qrt_run(qrt_session *session, const int *ids, size_t n, float *logits
         const int first =
             wanted_from > i ? (int)(wanted_from - i < (size_t)M ? wanted_from - i : (size_t)M) : 0;
         const struct rows wanted = {first, M - first};
-        status = run_tokens(s, ids + i, M);
-        if (status == QRT_OK && wanted.count > 0)
-            status = fetch_logits(s, &wanted, logits + (i + (size_t)first - wanted_from) * vocab);
+        float *to = wanted.count > 0 ? logits + (i + (size_t)first - wanted_from) * vocab : NULL;
+        status = run_tokens(s, ids + i, M, &wanted, to);
         s->position += M;
         i += (size_t)M;
     }
@@ -365,8 +401,6 @@ qrt_status qrt_run(qrt_session *session, const int *ids, size_t n, float *logits
 static qrt_status sample_next(const struct qrt_session *s, const qrt_sampling *sampling, int *next)
 {
     const struct session_buffer *b = logits_of(s);
-    const struct rows row = {0, 1};
-    TRY(run_last(s, &row));
     /* Counted by position, so that going back and on again gives the same tokens. */
     const union op_args args = {.sample = {.logit = b->address,
                                            .id = s->sampled,
@@ -385,7 +419,8 @@ qrt_status qrt_step(qrt_session *session, int id, const qrt_sampling *sampling, 
 {
     TRY(check_room(session, 1));
     TRY(check_ids(session, &id, 1));
-    TRY(run_tokens(session, &id, 1));
+    TRY(upload_tokens(session, &id, 1));
+    TRY(play_token(session));
     int sampled;
     TRY(sample_next(session, sampling, &sampled));
     session->position++;

@@ -286,6 +286,7 @@ static qrt_status prepare(struct qrt_session *s, int exact)
     TRY(take_scratch(s));
     TRY(take_words(s));
     TRY(place_weights(s));
+    session_record(s);
     return s->device->ops->sync(s->device);
 }
 
@@ -314,6 +315,7 @@ void qrt_session_close(qrt_session *session)
 {
     if (!session) return;
     struct qrt_device *d = session->device;
+    if (session->step_graph) d->ops->forget(d, session->step_graph);
     for (size_t i = 0; i < session->block_count; i++) d->ops->free(d, session->blocks[i]);
     for (size_t i = 0; i < session->placed_count; i++) d->ops->unplace(d, session->placed[i]);
     void *tables[] = {session->buffers, session->caches, session->weights,

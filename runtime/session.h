@@ -46,8 +46,13 @@ struct qrt_session {
 
     void **blocks; /* all device memory, for closing */
     size_t block_count;
+    void *step_graph;    /* all launches of one token, recorded; NULL: they are made one by one */
     const void **placed; /* all placed sections, for closing */
     size_t placed_count;
 };
+
+/* Record one token's launches where the device can play them as one (run.c). A device that refuses
+ * costs the gain only. */
+void session_record(struct qrt_session *s);
 
 #endif

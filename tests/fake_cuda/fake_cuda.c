@@ -11,7 +11,8 @@ enum { MAX_OBJECTS = 256, MAX_WORK = 4096, ALIGN = 256 };
 struct object {
     void *block; /* its address is the handle */
     size_t bytes;
-    size_t done; /* an event: work recorded before it */
+    size_t done;  /* an event: work recorded before it */
+    int has_time; /* an event */
 };
 
 struct work {
@@ -72,6 +73,7 @@ static void *object_new(size_t bytes)
     if (o == NULL) return NULL;
     o->bytes = bytes;
     o->done = 0;
+    o->has_time = 0;
     o->block = aligned_alloc(ALIGN, (bytes + ALIGN - 1) / ALIGN * ALIGN);
     if (o->block) memset(o->block, 0xa5, bytes);
     fake.live += o->block != NULL;
@@ -158,6 +160,7 @@ EXPORT int cuDeviceGetAttribute(int *value, int attribute, int device)
 {
     ANSWER();
     *value = attribute == 16   ? 7
+             : attribute == 38 ? FAKE_L2_BYTES
              : attribute == 75 ? fake.major
              : attribute == 76 ? fake.minor
              : attribute == 97 ? fake.smem_bytes
@@ -215,7 +218,10 @@ EXPORT int cuStreamDestroy_v2(void *handle)
 EXPORT int cuEventCreate(void **out, unsigned flags)
 {
     ANSWER();
-    return flags == 2 ? object_out(out) : 1;
+    if (flags != 0 && flags != 2) return 1;
+    const int value = object_out(out);
+    if (value == 0) object_find(*out)->has_time = flags == 0;
+    return value;
 }
 
 EXPORT int cuEventDestroy_v2(void *handle)
@@ -238,6 +244,18 @@ EXPORT int cuEventQuery(void *event)
     if (!is_object(event)) return 400;
     if (fake.hang) return 600;
     work_until(object_find(event)->done);
+    return 0;
+}
+
+/* A millisecond for each piece of work between the two. */
+EXPORT int cuEventElapsedTime(float *ms, void *from, void *to)
+{
+    ANSWER();
+    if (!is_object(from) || !is_object(to)) return 400;
+    const struct object *a = object_find(from), *b = object_find(to);
+    if (!a->has_time || !b->has_time) return 400;
+    if (fake.hang || b->done > stream_done) return 600;
+    *ms = (float)(b->done - a->done);
     return 0;
 }
 
@@ -277,6 +295,14 @@ EXPORT int cuMemsetD8Async(uint64_t address, unsigned char value, size_t bytes, 
     (void)handle;
     return work_add(
         (struct work){.to = (void *)(uintptr_t)address, .bytes = bytes, .value = value});
+}
+
+EXPORT int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *handle)
+{
+    ANSWER();
+    (void)handle;
+    return work_add((struct work){
+        .to = (void *)(uintptr_t)to, .from = (const void *)(uintptr_t)from, .bytes = bytes});
 }
 
 EXPORT int cuMemHostAlloc(void **out, size_t bytes, unsigned flags)
@@ -383,10 +409,56 @@ EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, u
     ANSWER();
     if (handle != &function || !is_object(queue) || extra != NULL) return 400;
     if (fake.current != &context) return 201;
-    fake.launches++;
+    if (fake.capturing)
+        fake.captured++;
+    else
+        fake.launches++;
     fake.launch = (struct fake_launch){
         .function = handle, .grid = {gx, gy, gz}, .block = {bx, by, bz}, .smem_bytes = smem_bytes};
     memcpy(fake.launch.argument, parameters[0], fake.argument_bytes);
     if (parameters[1]) memcpy(fake.launch.map, parameters[1], FAKE_MAP_BYTES);
     return 0;
+}
+
+EXPORT int cuStreamBeginCapture_v2(void *queue, int mode)
+{
+    ANSWER();
+    if (!is_object(queue) || mode != 1 || fake.capturing) return 1;
+    fake.capturing = 1;
+    fake.captured = 0;
+    return 0;
+}
+
+EXPORT int cuStreamEndCapture(void *queue, void **graph)
+{
+    fake.capturing = 0; /* a capture that fails is over too */
+    ANSWER();
+    return is_object(queue) ? object_out(graph) : 1;
+}
+
+EXPORT int cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned long long flags)
+{
+    ANSWER();
+    return is_object(graph) && flags == 0 ? object_out(executable) : 1;
+}
+
+EXPORT int cuGraphDestroy(void *graph)
+{
+    ANSWER();
+    return object_free(graph);
+}
+
+EXPORT int cuGraphLaunch(void *executable, void *queue)
+{
+    ANSWER();
+    if (!is_object(executable) || !is_object(queue) || fake.capturing) return 400;
+    fake.graph_launches++;
+    fake.launches += fake.captured;
+    return 0;
+}
+
+EXPORT int cuGraphExecDestroy(void *executable)
+{
+    ANSWER();
+    return object_free(executable);
 }

@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-enum { FAKE_ARGUMENT_BYTES = 256, FAKE_MAP_BYTES = 128 };
+enum { FAKE_ARGUMENT_BYTES = 256, FAKE_MAP_BYTES = 128, FAKE_L2_BYTES = 3 << 20 };
 
 struct fake_launch {
     void *function;
@@ -46,6 +46,9 @@ struct fake_cuda {
     int context_references, live; /* live: blocks, pinned blocks, events, streams, modules */
     size_t used_bytes;
     int cubins_loaded, ptx_loaded, launches;
+    int captured;              /* launches of the capture under way, or of the last */
+    int capturing;             /* a capture is under way */
+    int graph_launches;        /* each makes `captured` launches */
     int smem_opted;            /* the last dynamic shared memory that was opted in */
     int freed_busy;            /* pinned blocks freed while copies were on their way */
     struct fake_launch launch; /* the last */

@@ -2,6 +2,7 @@
  *
  * - on the oldest arch, Hopper's and the newest: what qrt_model_needs() names, the pipeline makes, the
  *   session then opens, and its logits are ref's within f16, for a text at once and token by token
+ * - one token's launches are recorded when the session opens and played as one
  * - a context that is split among blocks gives ref's logits, and the same bits every time
  * - real models: rows through their first layer and their last are ref's
  * - a real model: the logits of a text, and the tokens that follow greedily, are ref's
@@ -16,6 +17,7 @@
 #include "helpers.h"
 #include "nvrtc.h"
 #include "pack.h"
+#include "session.h"
 #include "sessions.h"
 #include "tiny_model.h"
 #include "virtual.h"
@@ -92,6 +94,7 @@ static qrt_session *open_session(qrt_device *device, const qrt_model *m, int con
     qrt_session *s;
     if (device != ref) sessions_add_kernels(device, m, &options);
     if (qrt_session_open(device, m, &options, &s) != QRT_OK) fail_msg("%s", qrt_message());
+    assert_int_equal(s->step_graph != NULL, device != ref); /* one token is one call */
     return s;
 }
 

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MAKER_MAX_FIELDS = 4096, MAKER_MAX_TENSORS = 256 };
+enum { MAKER_MAX_FIELDS = 16384, MAKER_MAX_TENSORS = 1024 };
 
 /* An integer in the file: what a lying file would change. */
 struct maker_field {

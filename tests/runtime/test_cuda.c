@@ -11,6 +11,10 @@
  * - a launch has the record's grid, block and shared memory and the bytes of the op's struct
  * - a kernel that wants a tensor map gets one of its x and box, and zeros when there is none to make:
  * base or rows off 16 bytes, a driver that refuses or does not know it
+ * - fill sets and copy copies bytes, in order with all else; marks give the time between them, as the driver's events
+ *   with time have it
+ * - recorded launches do not run; playing them is one call of the driver; a driver without graphs, and a
+ *   body that fails, leave a stream that can be used
  * - a product's own context is current again after every call
  * - any driver call may fail with any answer, once or for ever: a status, no leak, no other context
  *   left current; a lost device makes no further driver call
@@ -465,22 +469,128 @@ static void no_map_is_zeros(void **state)
     device_end(&d);
 }
 
+/* Launches a kernel three times, the last time as told. */
+struct three {
+    struct qrt_device *device;
+    const struct kernel *kernel;
+    union op_args args;
+    qrt_status last;
+};
+
+static qrt_status launch_three(void *user)
+{
+    const struct three *t = user;
+    for (int i = 0; i < 3; i++)
+        TRY(cuda_device.launch(t->device, t->kernel, &t->kernel->record.desc, &t->args));
+    return t->last;
+}
+
+static void recorded_launches_play_as_one(void **state)
+{
+    (void)state;
+    struct qrt_device d;
+    device_start(&d);
+    const struct entry e = linear_entry("sm_89");
+    struct kernel k = {.record = e.record};
+    assert_int_equal(cuda_device.load(&d, &e, &k), QRT_OK);
+    struct three t = {&d, &k, linear_args(), QRT_OK};
+    void *graph;
+    assert_int_equal(cuda_device.record(&d, launch_three, &t, &graph), QRT_OK);
+    assert_non_null(graph);
+    assert_int_equal(fake->launches, 0);
+    const int calls = fake->calls;
+    assert_int_equal(cuda_device.play(&d, graph), QRT_OK);
+    assert_int_equal(cuda_device.play(&d, graph), QRT_OK);
+    assert_int_equal(fake->calls, calls + 2 * 3); /* push, launch, pop */
+    assert_int_equal(fake->launches, 6);
+    cuda_device.forget(&d, graph);
+    cuda_device.forget(&d, NULL);
+    cuda_device.unload(&d, &k);
+    device_end(&d);
+    assert_int_equal(fake->live, 0);
+}
+
+static void what_cannot_be_recorded_can_be_launched(void **state)
+{
+    (void)state;
+    struct qrt_device d;
+    device_start(&d);
+    const struct entry e = linear_entry("sm_89");
+    struct kernel k = {.record = e.record};
+    assert_int_equal(cuda_device.load(&d, &e, &k), QRT_OK);
+    struct three t = {&d, &k, linear_args(), QRT_E_LIMIT};
+    void *graph;
+    assert_int_equal(cuda_device.record(&d, launch_three, &t, &graph), QRT_E_LIMIT);
+    assert_null(graph);
+    assert_false(fake->capturing);
+    t.last = QRT_OK;
+    ((struct cuda *)d.impl)->api.graph_launch = NULL; /* a driver without */
+    assert_int_equal(cuda_device.record(&d, launch_three, &t, &graph), QRT_OK);
+    assert_null(graph);
+    assert_int_equal(launch_three(&t), QRT_OK);
+    assert_int_equal(fake->launches, 3);
+    cuda_device.unload(&d, &k);
+    device_end(&d);
+    assert_int_equal(fake->live, 0);
+}
+
+static void marks_give_times(void **state)
+{
+    (void)state;
+    struct qrt_device d;
+    device_start(&d);
+    assert_int_equal(d.cache_bytes, FAKE_L2_BYTES);
+    unsigned char got[64];
+    void *memory;
+    double seconds;
+    assert_int_equal(cuda_device.alloc(&d, sizeof got, &memory), QRT_OK);
+    assert_int_equal(cuda_device.elapsed(&d, 0, 1, &seconds), QRT_E_ARGUMENT); /* no marks yet */
+    assert_int_equal(cuda_device.mark(&d, 0), QRT_OK);
+    assert_int_equal(cuda_device.fill(&d, memory, 0xff, sizeof got), QRT_OK);
+    assert_int_equal(cuda_device.fill(&d, memory, 7, 3), QRT_OK);
+    assert_int_equal(cuda_device.mark(&d, 1), QRT_OK);
+    assert_int_equal(cuda_device.elapsed(&d, 0, 1, &seconds), QRT_OK);
+    assert_true(seconds > 0.0019 && seconds < 0.0021); /* two pieces of work, 1 ms each */
+    assert_int_equal(cuda_device.download(&d, got, memory, sizeof got), QRT_OK);
+    for (int i = 0; i < 64; i++) assert_int_equal(got[i], i < 3 ? 7 : 0xff);
+    assert_int_equal(cuda_device.copy(&d, (char *)memory + 32, memory, 8), QRT_OK);
+    assert_int_equal(cuda_device.download(&d, got, memory, sizeof got), QRT_OK);
+    for (int i = 0; i < 8; i++) assert_int_equal(got[32 + i], i < 3 ? 7 : 0xff);
+    cuda_device.free(&d, memory);
+    device_end(&d);
+    assert_int_equal(fake->live, 0);
+}
+
+/* What a run holds. */
+struct used {
+    struct kernel kernel;
+    void *memory, *graph;
+    const void *placed;
+};
+
 /* Everything a run does; stops at the first error. */
-static qrt_status use_all(struct qrt_device *d, struct kernel *k, void **memory,
-                          const void **placed)
+static qrt_status use_all(struct qrt_device *d, struct used *u)
 {
     static const char bytes[100] = "bytes";
     char back[100];
     const struct entry e = linear_entry("sm_89");
-    const union op_args args = linear_args();
-    k->record = e.record;
-    TRY(cuda_device.place(d, bytes, sizeof bytes, placed));
-    TRY(cuda_device.alloc(d, sizeof bytes, memory));
-    TRY(cuda_device.load(d, &e, k));
-    TRY(cuda_device.upload(d, *memory, bytes, sizeof bytes));
-    TRY(cuda_device.launch(d, k, &e.record.desc, &args));
+    const struct three t = {d, &u->kernel, linear_args(), QRT_OK};
+    u->kernel.record = e.record;
+    TRY(cuda_device.place(d, bytes, sizeof bytes, &u->placed));
+    TRY(cuda_device.alloc(d, sizeof bytes, &u->memory));
+    TRY(cuda_device.load(d, &e, &u->kernel));
+    TRY(cuda_device.record(d, launch_three, (void *)(uintptr_t)&t, &u->graph));
+    TRY(cuda_device.upload(d, u->memory, bytes, sizeof bytes));
+    TRY(cuda_device.launch(d, &u->kernel, &e.record.desc, &t.args));
+    TRY(cuda_device.play(d, u->graph));
     TRY(cuda_device.sync(d));
-    TRY(cuda_device.download(d, back, *memory, sizeof back));
+    double seconds;
+    TRY(cuda_device.mark(d, 0));
+    TRY(cuda_device.fill(d, u->memory, bytes[0], 1));
+    TRY(cuda_device.copy(d, (char *)u->memory + 50, (char *)u->memory + 70, 1));
+    TRY(cuda_device.mark(d, 1));
+    TRY(cuda_device.elapsed(d, 0, 1, &seconds));
+    TRY(cuda_device.download(d, back, u->memory, sizeof back));
     assert_memory_equal(back, bytes, sizeof back);
     return QRT_OK;
 }
@@ -490,21 +600,20 @@ static qrt_status use_all(struct qrt_device *d, struct kernel *k, void **memory,
 static qrt_status life(int *lost_calls)
 {
     struct qrt_device d = {.rt = runtime(FAKE_PATH), .ops = &cuda_device};
-    struct kernel k = {.code = NULL};
-    void *memory = NULL;
-    const void *placed = NULL;
+    struct used u = {.memory = NULL};
     *lost_calls = 0;
     qrt_status status = cuda_device.open(&d, 0);
     if (status == QRT_OK) {
-        status = use_all(&d, &k, &memory, &placed);
+        status = use_all(&d, &u);
         assert_ptr_equal(fake->current, &products_context);
         const int calls = fake->calls;
         const int lost = status == QRT_E_DEVICE_LOST;
         if (lost) assert_int_equal(cuda_device.sync(&d), QRT_E_DEVICE_LOST);
-        if (lost) assert_int_equal(cuda_device.alloc(&d, 8, &memory), QRT_E_DEVICE_LOST);
-        cuda_device.unload(&d, &k);
-        cuda_device.free(&d, memory);
-        cuda_device.unplace(&d, placed);
+        if (lost) assert_int_equal(cuda_device.alloc(&d, 8, &u.memory), QRT_E_DEVICE_LOST);
+        cuda_device.forget(&d, u.graph);
+        cuda_device.unload(&d, &u.kernel);
+        cuda_device.free(&d, u.memory);
+        cuda_device.unplace(&d, u.placed);
         cuda_device.close(&d);
         if (lost) *lost_calls = fake->calls - calls;
     }
@@ -603,6 +712,9 @@ int main(void)
         TEST(launch_is_as_recorded),
         TEST(maps_describe_x),
         TEST(no_map_is_zeros),
+        TEST(recorded_launches_play_as_one),
+        TEST(what_cannot_be_recorded_can_be_launched),
+        TEST(marks_give_times),
         TEST(any_call_may_fail),
         TEST(a_lost_device_says_so),
         TEST(endless_work_loses_the_device),
