@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "arch.h"
+#include "device.h" /* device_add_winners */
 #include "error.h"
 #include "file.h"
 #include "model_cache.h"

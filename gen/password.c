@@ -2,11 +2,13 @@
 #include "password.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
+#include <unistd.h>
 
 #include "error.h"
 #include "file.h"
@@ -24,26 +26,35 @@ static qrt_status read_first_line(const char *path, char out[SIGN_PASSWORD_BYTES
     return QRT_OK;
 }
 
-/* A line that is not shown; what was typed does not stay in the stream's buffer. */
-static qrt_status read_hidden(FILE *terminal, const char *prompt, char out[SIGN_PASSWORD_BYTES])
+/* Up to the newline, byte by byte: what follows it is for the next question.  0: there is none. */
+static int read_line(int terminal, char out[SIGN_PASSWORD_BYTES])
+{
+    size_t length = 0;
+    while (length < SIGN_PASSWORD_BYTES - 1 && read(terminal, out + length, 1) == 1)
+        if (out[length++] == '\n') {
+            out[length - 1] = 0;
+            return 1;
+        }
+    return 0;
+}
+
+/* A line that is not shown.  What was typed ahead counts. */
+static qrt_status read_hidden(int terminal, const char *prompt, char out[SIGN_PASSWORD_BYTES])
 {
     struct termios shown, hidden;
-    if (tcgetattr(fileno(terminal), &shown) != 0)
+    if (tcgetattr(terminal, &shown) != 0)
         return error_set(QRT_E_IO, "/dev/tty: %s", strerror(errno));
     hidden = shown;
     hidden.c_lflag &= ~(tcflag_t)ECHO;
-    fputs(prompt, terminal);
-    fflush(terminal);
-    tcsetattr(fileno(terminal), TCSAFLUSH, &hidden);
-    const char *line = fgets(out, SIGN_PASSWORD_BYTES, terminal);
-    tcsetattr(fileno(terminal), TCSAFLUSH, &shown);
-    fputc('\n', terminal);
-    if (!line) return error_set(QRT_E_IO, "/dev/tty: no password");
-    out[strcspn(out, "\n")] = 0;
-    return QRT_OK;
+    tcsetattr(terminal, TCSADRAIN, &hidden);
+    dprintf(terminal, "%s", prompt);
+    const int found = read_line(terminal, out);
+    tcsetattr(terminal, TCSADRAIN, &shown);
+    dprintf(terminal, "\n");
+    return found ? QRT_OK : error_set(QRT_E_IO, "/dev/tty: no password of one line");
 }
 
-static qrt_status ask_at(FILE *terminal, int twice, const char *what, char out[SIGN_PASSWORD_BYTES])
+static qrt_status ask_at(int terminal, int twice, const char *what, char out[SIGN_PASSWORD_BYTES])
 {
     char prompt[320], again[SIGN_PASSWORD_BYTES];
     snprintf(prompt, sizeof prompt, "password of %.256s: ", what);
@@ -60,14 +71,13 @@ qrt_status password_ask(void *user, const char *what, char out[SIGN_PASSWORD_BYT
 {
     const struct password_source *source = user;
     if (source->file) return read_first_line(source->file, out);
-    FILE *terminal = fopen("/dev/tty", "r+e");
-    if (!terminal)
+    const int terminal = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (terminal < 0)
         return error_set(QRT_E_ARGUMENT,
                          "%s has a password, and there is no terminal to ask for it; use "
                          "--password-file FILE",
                          what);
-    setvbuf(terminal, NULL, _IONBF, 0);
     const qrt_status status = ask_at(terminal, source->twice, what, out);
-    fclose(terminal);
+    close(terminal);
     return status;
 }

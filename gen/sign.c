@@ -114,7 +114,7 @@ static qrt_status unlock(struct coded_secret *c, const char *path,
     TRY(status);
     hidden_check(c, check);
     if (sodium_memcmp(check, c->hidden.check, sizeof check) != 0)
-        return error_set(QRT_E_TRUST, "%s: wrong password", path);
+        return error_set(QRT_E_ARGUMENT, "%s: wrong password", path);
     return QRT_OK;
 }
 

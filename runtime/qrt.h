@@ -46,10 +46,10 @@ extern "C" {
     X(E_LIMIT, 5, "a limit is exceeded", "the message names the limit and its value")              \
     X(E_SCHEME, 6, "scheme not supported", "`qgen schemes` lists what is")                         \
     X(E_ARCH, 7, "architecture not supported", "`qgen targets` lists what is")                     \
-    X(E_KERNEL, 8, "kernel missing", "run the `qgen build` command that the message gives")        \
+    X(E_KERNEL, 8, "kernel missing", "run the command that the message gives")                     \
     X(E_DEVICE, 9, "no such device", "use --device cpu, or check the driver")                      \
     X(E_DEVICE_LOST, 10, "device lost", "end the process and start a new one")                     \
-    X(E_TRUST, 11, "kernel not trusted", "say QRT_TRUST_CALLER if its source is your own")         \
+    X(E_TRUST, 11, "kernel not trusted", "name the key that signed it, or say it is your own")     \
     X(E_COMPILE, 12, "compilation failed", "the message quotes the compiler")                      \
     X(E_TEMPLATE, 13, "template error", "the message gives file and line")                         \
     X(E_MODEL, 14, "model not supported", "`qgen inspect` says what the file holds")               \

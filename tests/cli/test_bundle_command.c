@@ -4,7 +4,9 @@
  *   archs[] {arch, kernels, bytes, plain_bytes}, signed_by, hash; bytes and hash are the file's
  * - the same bytes from another folder, umask, time zone, locale, number of compilers and
  *   SOURCE_DATE_EPOCH, signature included
- * - signing later gives the bytes of signing at once; a key's password comes from --password-file
+ * - signing later gives the bytes of signing at once
+ * - a key's password comes from --password-file or the terminal, which asks twice for a new one (skipped
+ *   aloud without script(1), which is a terminal); a wrong one is exit code 2
  * - --verify: 0; another key, no signature, an older release: 1; any damage, a file cut short: 4
  * - minisign signs an extracted head, and checks what was signed here (skipped aloud without it)
  * - --attach refuses what is no signature and, with --key, one of something else; the file stays
@@ -24,6 +26,7 @@
 #include "error.h"
 #include "file.h"
 #include "helpers.h"
+#include "sign.h"
 
 #define ADD "--request add.f32 --m 1..4096 --templates " SOURCE_DIR "/tests/gen/templates"
 
@@ -212,6 +215,42 @@ static void new_keys_are_private(void **state)
     command_expect(2, "no terminal", "bundle --new-key fourth </dev/null");
 }
 
+static qrt_status say_secret(void *user, const char *what, char out[SIGN_PASSWORD_BYTES])
+{
+    (void)user;
+    (void)what;
+    strcpy(out, "secret");
+    return QRT_OK;
+}
+
+static void passwords_come_from_file_or_terminal(void **state)
+{
+    (void)state;
+    char path[128];
+    struct sign_key key;
+    const struct sign_password password = {say_secret, NULL};
+    const struct sign_effort little = {32768, 16 << 20};
+    snprintf(path, sizeof path, "%s/locked", command_folder);
+    assert_int_equal(sign_key_make(path, &password, &little, &key), QRT_OK);
+    assert_int_equal(command_shell("cp k.qk l.qk; echo secret >right; echo Secret >wrong"), 0);
+    command_expect(0, "signed by", "bundle --sign locked.key --password-file right l.qk");
+    command_expect(0, "", "bundle --verify --key locked.pub l.qk");
+    command_expect(2, "wrong password", "bundle --sign locked.key --password-file wrong l.qk");
+    if (command_shell("command -v script") != 0) {
+        fprintf(stderr, "[  SKIP  ] script(1) is not installed\n");
+        return;
+    }
+    assert_int_equal(
+        command_shell("cp k.qk t.qk; script -qec '$QGEN bundle --sign locked.key t.qk' "
+                      "/dev/null <right"),
+        0);
+    same_files("l.qk", "t.qk");
+    assert_int_equal(command_shell("cat right wrong | script -qec '$QGEN bundle --new-key twice' "
+                                   "/dev/null; test ! -e twice.key"),
+                     0);
+    assert_non_null(strstr(command_output, "passwords differ"));
+}
+
 /* ---- coverage ---- */
 
 static void coverage_is_counted(void **state)
@@ -316,6 +355,7 @@ int main(void)
         cmocka_unit_test(minisign_signs_and_checks),
         cmocka_unit_test(attach_refuses_others),
         cmocka_unit_test(new_keys_are_private),
+        cmocka_unit_test(passwords_come_from_file_or_terminal),
         cmocka_unit_test(coverage_is_counted),
         cmocka_unit_test(the_command_fills_the_gaps),
         cmocka_unit_test(offline_compiles_nothing),
