@@ -44,6 +44,21 @@ static void report(const struct round *r, size_t done)
     if (r->workers->progress) r->workers->progress(r->workers->progress_user, done, r->count);
 }
 
+/* Tell of progress until all is done; tasks may have ended before anybody listens. */
+static void listen(struct round *r)
+{
+    size_t told = 0;
+    pthread_mutex_lock(&r->lock);
+    while (told < r->count) {
+        while (r->done == told) pthread_cond_wait(&r->progressed, &r->lock);
+        told = r->done;
+        pthread_mutex_unlock(&r->lock);
+        report(r, told);
+        pthread_mutex_lock(&r->lock);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
 void workers_run(const struct workers *w, size_t count)
 {
     struct round r = {.workers = w, .count = count};
@@ -55,15 +70,7 @@ void workers_run(const struct workers *w, size_t count)
     report(&r, 0);
     while (started < wanted && pthread_create(&threads[started], NULL, work, &r) == 0) started++;
     if (started == 0) work(&r);
-    pthread_mutex_lock(&r.lock);
-    while (r.done < count) {
-        pthread_cond_wait(&r.progressed, &r.lock);
-        const size_t done = r.done;
-        pthread_mutex_unlock(&r.lock);
-        report(&r, done);
-        pthread_mutex_lock(&r.lock);
-    }
-    pthread_mutex_unlock(&r.lock);
+    listen(&r);
     for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
     pthread_cond_destroy(&r.progressed);
     pthread_mutex_destroy(&r.lock);

@@ -266,9 +266,9 @@ void bundle_device_get(const qrt_bundle *b, uint32_t index, char out[BUNDLE_NAME
     memcpy(out, b->head + b->devices + index * (size_t)BUNDLE_NAME_BYTES, BUNDLE_NAME_BYTES);
 }
 
-/* Parts follow each other without a gap: *at is where the next one starts. */
-static qrt_status check_parts(const qrt_bundle *b, uint32_t index, const struct bundle_kernel *k,
-                              uint64_t *at)
+/* Parts follow each other without a gap: *at is where the next one starts.  It only grows, so that the
+ * last one's end being the file's bounds them all. */
+static qrt_status check_parts(uint32_t index, const struct bundle_kernel *k, uint64_t *at)
 {
     for (int i = 0; i < ENTRY_PART_COUNT; i++) {
         const struct bundle_part *p = &k->part[i];
@@ -276,8 +276,7 @@ static qrt_status check_parts(const qrt_bundle *b, uint32_t index, const struct 
             return error_set(QRT_E_LIMIT,
                              "bundle: part %d of kernel %u is %u bytes, the limit is %zu", i, index,
                              p->plain_bytes, ENTRY_MAX_BYTES);
-        if (p->offset != *at || p->stored_bytes > b->total_bytes - *at ||
-            p->stored_bytes > p->plain_bytes ||
+        if (p->offset != *at || p->stored_bytes > p->plain_bytes ||
             p->plain_bytes > (uint64_t)p->stored_bytes * LZ4_MAX_RATIO)
             return error_set(QRT_E_FORMAT,
                              "bundle: part %d of kernel %u is %u bytes at %llu, %u unpacked", i,
@@ -309,14 +308,14 @@ static qrt_status check_kernel(const qrt_bundle *b, const struct bundle_arch *ar
         if (bundle_kernel_order(&before.record, before.key, &k.record, k.key) >= 0)
             return error_set(QRT_E_FORMAT, "bundle: kernel %u is out of order", index);
     }
-    return check_parts(b, index, &k, at);
+    return check_parts(index, &k, at);
 }
 
 static qrt_status check_run(const qrt_bundle *b, uint32_t index, uint32_t *kernel, uint64_t *at)
 {
     const struct bundle_arch arch = bundle_arch_get(b, index);
     if (!is_padded(arch.name, sizeof arch.name) || !bundle_is_name(arch.name, 0) ||
-        arch.first_kernel != *kernel || arch.offset != *at || arch.kernel_count == 0 ||
+        arch.first_kernel != *kernel || arch.offset != *at ||
         arch.kernel_count > b->about.kernel_count - *kernel)
         return error_set(QRT_E_FORMAT, "bundle: arch %u has kernels from %u and bytes from %llu",
                          index, arch.first_kernel, (unsigned long long)arch.offset);

@@ -8,7 +8,7 @@
  * - any flipped bit, and many at a time, are refused
  * - whatever a field of the head says, signed or not, the bundle is refused or sound: nothing outside of
  *   it is read, and no memory above 1 MiB is taken before it is refused
- * - names and padding that are none are refused; so are tables out of order
+ * - names and padding that are none are refused; so are tables out of order, and tables that disagree
  * - every device has a name that is one; names too long differ where the devices' do
  * - limits: a head, a part, kernels and winners above theirs are refused
  * - kernels of an arch that this library does not know do no harm
@@ -480,6 +480,16 @@ static qrt_status open_changed(uint8_t *copy)
     return status;
 }
 
+/* A field of a name; that of an arch in its kernels' records too, which have to say the same. */
+static void set_name(uint8_t *copy, size_t place, const char *bytes, size_t room)
+{
+    memcpy(copy + place, bytes, room);
+    for (size_t i = 0; i < 2 && place == archs_at(); i++)
+        memcpy(copy + kernels_at() + i * sizeof(struct bundle_kernel) +
+                   offsetof(struct bundle_kernel, record.arch),
+               bytes, room);
+}
+
 static void bad_names_are_refused(void **state)
 {
     (void)state;
@@ -491,22 +501,33 @@ static void bad_names_are_refused(void **state)
                              devices_at()};
     uint8_t *copy = copy_of(bundle);
     for (size_t p = 0; p < sizeof places / sizeof *places; p++) {
+        const int is_device = places[p] == devices_at();
         const size_t room = places[p] == archs_at() ? ARCH_NAME_BYTES : BUNDLE_NAME_BYTES;
+        char name[BUNDLE_NAME_BYTES] = "a1";
+        if (is_device) name[0] = 'A'; /* it stays the first */
+        set_name(copy, places[p], name, room);
+        assert_int_equal(open_changed(copy), QRT_OK);
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-            if (places[p] == devices_at() && strcmp(bad[i], "TEST") == 0) continue;
-            memset(copy + places[p], 0, room);
-            memcpy(copy + places[p], bad[i], strlen(bad[i]));
+            if (is_device && strcmp(bad[i], "TEST") == 0) continue;
+            memset(name, 0, sizeof name);
+            memcpy(name, bad[i], strlen(bad[i]));
+            set_name(copy, places[p], name, room);
             if (open_changed(copy) != QRT_E_FORMAT) fail_msg("%zu: '%s' is taken", p, bad[i]);
         }
-        for (int c = 1; c < 256; c++) { /* in the middle */
+        for (int c = 1; c < 256; c++) {
             if (strchr("abcdefghijklmnopqrstuvwxyz0123456789._-", c)) continue;
-            if (places[p] == devices_at() && c >= 'A' && c <= 'Z') continue;
-            copy[places[p] + 1] = (uint8_t)c;
+            if (is_device && c >= 'A' && c <= 'Z') continue;
+            memcpy(name, "a?1", 4);
+            name[1] = (char)c;
+            set_name(copy, places[p], name, room);
             assert_int_equal(open_changed(copy), QRT_E_FORMAT);
         }
-        memset(copy + places[p], 'a', room); /* without an end */
+        memset(name, 'a', sizeof name); /* without an end */
+        set_name(copy, places[p], name, room);
         assert_int_equal(open_changed(copy), QRT_E_FORMAT);
-        copy[places[p] + room - 1] = 'x'; /* not padded with zeros */
+        memset(name + 5, 0, sizeof name - 5);
+        name[room - 1] = 'x'; /* not padded with zeros */
+        set_name(copy, places[p], name, room);
         assert_int_equal(open_changed(copy), QRT_E_FORMAT);
     }
     free(copy);
@@ -565,10 +586,99 @@ static void disorder_is_refused(void **state)
     assert_int_equal(open_changed(copy), QRT_E_FORMAT);
     memcpy(copy + devices_at(), bundle + devices_at() + BUNDLE_NAME_BYTES, BUNDLE_NAME_BYTES);
     assert_int_equal(open_changed(copy), QRT_E_FORMAT); /* twice the same */
+    memcpy(copy + kernels_at() + sizeof(struct bundle_kernel), bundle + kernels_at(),
+           offsetof(struct bundle_kernel, part)); /* but for its place */
+    assert_int_equal(open_changed(copy), QRT_E_FORMAT);
     memcpy(copy + winners_at(), bundle + winners_at() + sizeof(struct bundle_winner),
            sizeof(struct bundle_winner));
     assert_int_equal(open_changed(copy), QRT_E_FORMAT);
     free(copy);
+}
+
+static struct bundle_kernel kernel_row(uint32_t index)
+{
+    struct bundle_kernel k;
+    memcpy(&k, bundle + kernels_at() + index * sizeof k, sizeof k);
+    return k;
+}
+
+/* What no flip and no single field shows. */
+static void tables_that_disagree_are_refused(void **state)
+{
+    (void)state;
+    uint8_t *copy = copy_of(bundle);
+    copy[7] ^= 3; /* another magic, hashed */
+    assert_int_equal(open_changed(copy), QRT_E_FORMAT);
+    assert_non_null(strstr(qrt_message(), BUNDLE_MAGIC));
+
+    struct bundle_kernel k = kernel_row(0);
+    strcpy(k.record.arch, "sm_86"); /* among those of sm_80 */
+    memcpy(copy + kernels_at(), &k, sizeof k);
+    assert_int_equal(open_changed(copy), QRT_E_FORMAT);
+    k = kernel_row(0);
+    k.record.block[0] = 2048; /* no GPU has so many threads */
+    memcpy(copy + kernels_at(), &k, sizeof k);
+    assert_int_equal(open_changed(copy), QRT_E_FORMAT);
+
+    struct bundle_arch a;
+    memcpy(&a, bundle + archs_at(), sizeof a);
+    a.offset++;
+    a.bytes--;
+    memcpy(copy + archs_at(), &a, sizeof a);
+    assert_int_equal(open_changed(copy), QRT_E_FORMAT);
+
+    struct bundle_winner w; /* the last name becomes bytes that no table has */
+    memcpy(&w, bundle + winners_at() + 2 * sizeof w, sizeof w);
+    assert_int_equal(w.device, 2);
+    w.device = 1;
+    memcpy(copy + winners_at() + 2 * sizeof w, &w, sizeof w);
+    assert_int_equal(open_changed(copy), QRT_OK);
+    memcpy(copy + winners_at() + 2 * sizeof w, &w, sizeof w);
+    struct bundle_about fewer = about;
+    fewer.device_count--;
+    memcpy(copy + sizeof start, &fewer, sizeof fewer);
+    assert_int_equal(open_changed(copy), QRT_E_FORMAT);
+
+    w.kernel = about.kernel_count; /* in order, but there is none */
+    memcpy(copy + winners_at() + 2 * sizeof w, &w, sizeof w);
+    assert_int_equal(open_changed(copy), QRT_E_FORMAT);
+    w.kernel = about.kernel_count - 1;
+    w.device = about.device_count + 1;
+    memcpy(copy + winners_at() + 2 * sizeof w, &w, sizeof w);
+    assert_int_equal(open_changed(copy), QRT_E_FORMAT);
+    free(copy);
+}
+
+/* Two kernels of one arch: PTX that has no end is seen when it is read, and a kernel of no arch. */
+static void small_bundles_are_checked_too(void **state)
+{
+    (void)state;
+    struct entry e[2] = {bundles_entry("sm_89", "add.f16", 1, 8, 1, 100),
+                         bundles_entry("sm_89", "add.f16", 1, 8, 2, 0)};
+    e[0].part[ENTRY_PTX].data = "ptx"; /* too short to be packed */
+    e[0].part[ENTRY_PTX].bytes = 4;
+    size_t count;
+    uint8_t *bytes = bundles_write(&all_parts, e, 2, NULL, 0, &count);
+    assert_int_equal(bundles_read_all(rt, bytes, count), QRT_OK);
+    const size_t arch_at = sizeof start + sizeof about,
+                 kernel_at = arch_at + sizeof(struct bundle_arch);
+    struct bundle_kernel k;
+    memcpy(&k, bytes + kernel_at, sizeof k);
+    uint8_t *ptx = bytes + k.part[ENTRY_PTX].offset;
+    ptx[3] = 'x';
+    blake2b_hash(k.part[ENTRY_PTX].hash, BUNDLE_HASH_BYTES, ptx, 4);
+    memcpy(bytes + kernel_at, &k, sizeof k);
+    bundles_rehash(bytes);
+    assert_int_equal(open_vouched(bytes, count), QRT_OK);
+    assert_int_equal(bundles_read_all(rt, bytes, count), QRT_E_FORMAT);
+    assert_non_null(strstr(qrt_message(), "PTX"));
+    struct bundle_arch a;
+    memcpy(&a, bytes + arch_at, sizeof a);
+    a.kernel_count--; /* the second has no bytes that would be missed */
+    memcpy(bytes + arch_at, &a, sizeof a);
+    bundles_rehash(bytes);
+    assert_int_equal(open_vouched(bytes, count), QRT_E_FORMAT);
+    free(bytes);
 }
 
 /* ---- limits ---- */
@@ -598,8 +708,7 @@ static void limits_are_refused(void **state)
     memcpy(copy + sizeof start, &a, sizeof a);
     assert_int_equal(open_changed(copy), QRT_E_LIMIT);
 
-    struct bundle_kernel k;
-    memcpy(&k, copy + kernels_at(), sizeof k);
+    struct bundle_kernel k = kernel_row(0);
     k.part[0].plain_bytes = ENTRY_MAX_BYTES + 1;
     memcpy(copy + kernels_at(), &k, sizeof k);
     assert_int_equal(open_changed(copy), QRT_E_LIMIT);
@@ -662,8 +771,7 @@ static void unwanted_parts_are_not_read(void **state)
 {
     (void)state;
     uint8_t *copy = copy_of(bundle);
-    struct bundle_kernel k;
-    memcpy(&k, bundle + kernels_at() + 3 * sizeof k, sizeof k);
+    const struct bundle_kernel k = kernel_row(3);
     copy[k.part[0].offset + k.part[0].stored_bytes / 2] ^= 1;
     put_file(copy, FILE_BYTES);
     qrt_bundle *b = open_path();
@@ -788,6 +896,8 @@ int main(void)
         cmocka_unit_test(bad_names_are_refused),
         cmocka_unit_test(devices_have_names),
         cmocka_unit_test(disorder_is_refused),
+        cmocka_unit_test(tables_that_disagree_are_refused),
+        cmocka_unit_test(small_bundles_are_checked_too),
         cmocka_unit_test(limits_are_refused),
         cmocka_unit_test(unknown_archs_do_no_harm),
         cmocka_unit_test(unwanted_parts_are_not_read),

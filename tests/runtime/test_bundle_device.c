@@ -410,6 +410,7 @@ static void other_winners_are_passed_over(void **state)
     bundle_device_name(gpu->info.name, device_name);
     for (unsigned i = 0; i < 6; i++) add_kernel(&k, "sm_89", "add.f16", 1, 8, i);
     add_kernel(&k, "sm_80", "add.f16", 1, 8, 6);
+    add_kernel(&k, "sm_90", "add.f16", 1, 8, 7);
     for (unsigned i = 0; i < 7; i++) k.items[i].record.rank = (int)(i == 0 ? 0 : 10 - i);
     const struct bundle_write_winner winners[] = {
         {.entry = 1, .N = 8, .K = 8, .m_lo = 1, .m_hi = 4, .device = "Another_GPU"},
@@ -418,12 +419,14 @@ static void other_winners_are_passed_over(void **state)
         {.entry = 4, .N = 8, .K = 8, .m_lo = 2, .m_hi = 3, .device = device_name},
         {.entry = 5, .m_lo = 1, .m_hi = 8, .device = device_name},
         {.entry = 6, .N = 9, .K = 9, .m_lo = 1, .m_hi = 8},
+        {.entry = 7, .N = 9, .K = 9, .m_lo = 1, .m_hi = 8},
     };
-    uint8_t *bytes = bytes_of(&k, winners, 6, &count);
+    uint8_t *bytes = bytes_of(&k, winners, 7, &count);
     qrt_bundle *b = open_bundle(bytes, count);
     assert_int_equal(qrt_kernels_bundle(gpu, b), QRT_OK);
-    assert_int_equal(pick("add.f16", 8, 8, 1), 3); /* the device's before the arch's */
-    assert_int_equal(pick("add.f16", 8, 8, 2), 4); /* the narrower */
+    assert_int_equal(gpu->requests[0].winner_count, 5); /* neither the other GPU's nor sm_90's */
+    assert_int_equal(pick("add.f16", 8, 8, 1), 3);      /* the device's before the arch's */
+    assert_int_equal(pick("add.f16", 8, 8, 2), 4);      /* the narrower */
     assert_int_equal(pick("add.f16", 8, 8, 4), 3);
     assert_int_equal(pick("add.f16", 8, 9, 4), 5); /* another shape: any shape's */
     assert_int_equal(pick("add.f16", 0, 0, 4), 5);

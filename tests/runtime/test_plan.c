@@ -5,7 +5,7 @@
  * - every launch has a kernel of its request whose range holds its rows
  * - a linear whose kernel splits K gives its parts to a reduce, also when the runtime chooses how many
  * - an attention of few rows over a long context is split, the same at every position, and gives its
- *   parts to a combine; results are those of one that is not split
+ *   parts to a combine; results are those of one that is not split; layers may differ in that
  * - a CPU quantizes an input once for all linears that read it, unless told to be exact
  * - a CPU without int8 kernels takes f32 ones
  * - weights are placed once each, and only for the device's family; other models are refused
@@ -34,8 +34,8 @@ static qrt_device *ref;
 static struct {
     int launches[OP_COUNT];
     int most_split, placed;
-    int parts[TOKENS + 1]; /* of an attention of so many rows; 0: there was none */
-    int sums;              /* the op that has to come next, and adds up parts; 0: any */
+    int parts[2][TOKENS + 1]; /* of an attention without, with a window; of so many rows; 0: none */
+    int sums;                 /* the op that has to come next, and adds up parts; 0: any */
 } seen;
 
 /* Parts of a split linear: all of it in the first, nothing in the others; y stays untouched. */
@@ -65,7 +65,7 @@ static void note_parts(const struct op_desc *desc, const union op_args *args)
     if (seen.sums) assert_int_equal(desc->op, seen.sums);
     seen.sums = parts == 1 ? 0 : desc->op == OP_LINEAR ? OP_REDUCE : OP_COMBINE;
     if (desc->op != OP_ATTENTION) return;
-    int *of_rows = &seen.parts[args->attention.M];
+    int *of_rows = &seen.parts[args->attention.window > 0][args->attention.M];
     if (*of_rows) assert_int_equal(parts, *of_rows);
     *of_rows = parts;
 }
@@ -179,17 +179,23 @@ static void add_needs(struct qrt_device *d, const qrt_model *m, int split)
     }
 }
 
-static qrt_model *model_of(const struct tiny_options *options)
+/* Frees the file's bytes. */
+static qrt_model *open_model(uint8_t *file, size_t bytes)
 {
-    size_t bytes;
     char path[64];
     qrt_model *m;
-    uint8_t *file = tiny_model(options, &bytes);
     tiny_write(file, bytes, path);
     free(file);
     assert_int_equal(qrt_model_open(rt, path, &m), QRT_OK);
     unlink(path);
     return m;
+}
+
+static qrt_model *model_of(const struct tiny_options *options)
+{
+    size_t bytes;
+    uint8_t *file = tiny_model(options, &bytes);
+    return open_model(file, bytes);
 }
 
 static const struct tiny_options both = {.families = 1u << FAMILY_X86 | 1u << FAMILY_MMA};
@@ -372,12 +378,12 @@ static void split_contexts_are_combined(void **state)
         add_needs(&d, m, 1);
         d.info.processors = 1; /* full without a split */
         run_session(&d, m, 0, rows, whole);
-        assert_int_equal(seen.parts[rows], 1);
+        assert_int_equal(seen.parts[0][rows], 1);
         assert_int_equal(seen.launches[OP_COMBINE], 0);
         d.info.processors = 40;
         memset(&seen, 0, sizeof seen);
         run_session(&d, m, 0, rows, split);
-        assert_int_equal(seen.parts[rows], 4);
+        assert_int_equal(seen.parts[0][rows], 4);
         assert_int_equal(seen.launches[OP_COMBINE], seen.launches[OP_ATTENTION]);
         assert_true(distance(split, whole) < 1e-3); /* f16 may round otherwise */
         device_drop_kernels(&d);
@@ -385,7 +391,32 @@ static void split_contexts_are_combined(void **state)
     struct qrt_device d = device_of("sm_80");
     add_needs(&d, m, 1);
     run_session(&d, m, 0, 0, split);
-    assert_int_equal(seen.parts[TOKENS], 1); /* many rows fill the GPU by themselves */
+    assert_int_equal(seen.parts[0][TOKENS], 1); /* many rows fill the GPU by themselves */
+    device_drop_kernels(&d);
+    qrt_model_close(m);
+}
+
+/* The first layer sees few positions and is not split; the second one's parts need room. */
+static void layers_may_split_differently(void **state)
+{
+    (void)state;
+    const struct tiny_options options = {.families = 1u << FAMILY_MMA, .context = 1024};
+    all_logits logits;
+    size_t bytes;
+    uint8_t *file = tiny_model(&options, &bytes);
+    struct qm_header *h = (struct qm_header *)(void *)file;
+    struct qm_op *op = (struct qm_op *)(void *)(file + h->ops.offset);
+    while (op->op != OP_ATTENTION) op++;
+    op->window = 100;
+    tiny_rehash(file);
+    qrt_model *m = open_model(file, bytes);
+    struct qrt_device d = device_of("sm_80");
+    add_needs(&d, m, 1);
+    run_session(&d, m, 0, 1, logits);
+    assert_int_equal(seen.launches[OP_ATTENTION], 2 * TOKENS);
+    assert_int_equal(seen.launches[OP_COMBINE], TOKENS);
+    assert_int_equal(seen.parts[1][1], 1);
+    assert_int_equal(seen.parts[0][1], 4);
     device_drop_kernels(&d);
     qrt_model_close(m);
 }
@@ -463,6 +494,7 @@ int main(void)
         cmocka_unit_test(runtime_chooses_the_split),
         cmocka_unit_test(runtime_splits_contexts),
         cmocka_unit_test(split_contexts_are_combined),
+        cmocka_unit_test(layers_may_split_differently),
         cmocka_unit_test(cpu_quantizes_once),
         cmocka_unit_test(cpu_takes_f32_without_int8),
         cmocka_unit_test(other_families_are_refused),
