@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "gpu_table.h"
 #include "pipeline.h" /* pipeline_ranges */
 #include "tuned.h"
 
@@ -309,17 +310,56 @@ static qrt_status decide_by_device(struct decider *d, const struct request *r, s
     return out->row_count > 0 ? choose(d->set, r, &how, &out->choices) : QRT_OK;
 }
 
+/* The GPU that is at hand, if the table has it; "": it has not, or none is. */
+static qrt_status gpu_at_hand(const struct decider *d, char name[GPU_NAME_BYTES])
+{
+    char device[WINNER_DEVICE_BYTES];
+    *name = 0;
+    if (d->options.rank != DECIDE_NEVER || d->options.ranking.gpu || !d->options.device)
+        return QRT_OK;
+    snprintf(device, sizeof device, "%s", d->options.device);
+    for (char *c = device; *c; c++)
+        if (*c == '_') *c = ' ';
+    struct gpus *table = malloc(sizeof *table);
+    if (!table) return error_set(QRT_E_MEMORY, "no memory for the table of GPUs");
+    const qrt_status status = gpu_table_load(d->options.ranking.gpus, table);
+    const struct gpu *found = status == QRT_OK ? gpu_table_of_device(table, device) : NULL;
+    if (found) memcpy(name, found->name, sizeof found->name);
+    free(table);
+    return status;
+}
+
+static qrt_status sign_for(const struct decider *d, const char *gpu_name, struct wanted *want)
+{
+    const struct request *r = want->request;
+    struct ranking_options o = d->options.ranking;
+    struct gpu gpu;
+    if (gpu_name) o.gpu = gpu_name;
+    TRY(ranking_gpu(&o, r->arch, &gpu));
+    return ranking_sign(d->set, d->compiler, &r->desc, r->arch, &gpu, want->signature);
+}
+
+/* Rows that were ranked for the GPU at hand, where there are any, else for what stands for the arch. */
+static qrt_status sign(const struct decider *d, struct wanted *want)
+{
+    char name[GPU_NAME_BYTES];
+    TRY(gpu_at_hand(d, name));
+    if (name[0]) {
+        TRY(sign_for(d, name, want));
+        if (covers_all(d, &d->tuned, want)) return QRT_OK;
+    }
+    return sign_for(d, NULL, want);
+}
+
 qrt_status decide(struct decider *d, const struct request *r, struct decision *out)
 {
     struct wanted want = {.request = r};
     const struct ranking *ranking = NULL;
-    struct gpu gpu;
     memset(out, 0, sizeof *out);
     if (!ranking_serves(&r->desc, r->arch)) return decide_by_device(d, r, out);
     TRY(load(d));
     if (d->options.rank == DECIDE_NEVER && d->tuned.count == 0) return QRT_OK;
-    TRY(ranking_gpu(&d->options.ranking, r->arch, &gpu));
-    TRY(ranking_sign(d->set, d->compiler, &r->desc, r->arch, &gpu, want.signature));
+    TRY(sign(d, &want));
     TRY(rank_if_wanted(d, &want, &ranking));
     qrt_status status = decide_by(d, &want, ranking, out);
     if (status == QRT_OK) return QRT_OK;

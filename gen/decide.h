@@ -24,7 +24,8 @@ struct decide_options {
     struct ranking_options ranking; /* its folder is the decider's business */
     enum decide_rank rank;
     const char *store;  /* the store's folder */
-    const char *device; /* rows measured on it are taken too: its name, "*": any; NULL: none */
+    const char *device; /* rows measured on it are taken too: its name, "*": any; NULL: none; where
+                           nothing is ranked, rows ranked for its GPU go before those for the arch */
     int top;            /* candidates per fixed range of M that become kernels; above 1: rank */
 };
 

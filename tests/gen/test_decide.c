@@ -7,6 +7,7 @@
  * - offline takes tables and the store; a kernel that is away is QRT_E_KERNEL
  * - rows of another state of the templates are one note, and ranked again
  * - rows measured on a device are taken for that device, before those of the arch
+ * - winners ranked for a GPU by name are taken where that GPU is at hand, others elsewhere
  * - named shapes: winners of these alone
  * - top: more kernels for each range, the same winners
  * - no virtual GPU: one note, and the templates' order
@@ -254,6 +255,31 @@ static void top_adds_kernels(void **state)
     pipeline_result_free(&three);
 }
 
+static void gpus_have_rows_of_their_own(void **state)
+{
+    (void)state;
+    if (!can_compile) skip();
+    struct pipeline_options o = plain;
+    struct pipeline_result of_arch = must_make(&plain), of_gpu, at_hand, elsewhere;
+    o.gpu = "l4";
+    o.rank = DECIDE_MISSING;
+    of_gpu = must_make(&o);
+    assert_int_equal(of_gpu.ranking_count, 1);
+    assert_string_not_equal(of_gpu.rows[0].signature, of_arch.rows[0].signature);
+    o = plain;
+    o.device = "NVIDIA_L4";
+    at_hand = must_make(&o);
+    assert_string_equal(at_hand.rows[0].signature, of_gpu.rows[0].signature);
+    assert_int_equal(at_hand.winner_count, of_gpu.winner_count);
+    o.device = "NVIDIA_GeForce_RTX_4090";
+    elsewhere = must_make(&o);
+    assert_string_equal(elsewhere.rows[0].signature, of_arch.rows[0].signature);
+    pipeline_result_free(&of_arch);
+    pipeline_result_free(&of_gpu);
+    pipeline_result_free(&at_hand);
+    pipeline_result_free(&elsewhere);
+}
+
 static void without_a_virtual_gpu(void **state)
 {
     (void)state;
@@ -285,6 +311,7 @@ int main(void)
         cmocka_unit_test(top_adds_kernels),
         cmocka_unit_test(stale_rows_are_passed_over),
         cmocka_unit_test(device_rows_come_first),
+        cmocka_unit_test(gpus_have_rows_of_their_own),
         cmocka_unit_test(without_a_virtual_gpu),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
