@@ -125,6 +125,8 @@ struct scenario {
     void (*check)(int failed, const struct fault *f);
 };
 
+static long calls; /* of the scenario, when nothing fails */
+
 /* Each operation in each way, once and for ever; returns how many runs that were. */
 static int run_all(const struct scenario *s, enum fault_target target)
 {
@@ -135,7 +137,7 @@ static int run_all(const struct scenario *s, enum fault_target target)
     s->prepare();
     fault_begin(&f, NULL, NULL);
     const int failed = s->act();
-    const long calls = fault_end();
+    calls = fault_end();
     s->check(failed, &f);
     assert_int_equal(failed, 0);
     assert_true(calls > 0);
@@ -213,7 +215,9 @@ static int act_put(void)
 static void check_put(int failed, const struct fault *f)
 {
     const int is_new = holds(WRITTEN, new, new_bytes);
+    const int is_final = f->effect == FAULT_FAIL && f->error != EINTR; /* no second attempt helps */
     if (!failed) assert_true(is_new);
+    if (is_final && f->at > 0 && f->at < calls) assert_true(failed); /* the last closes the shard */
     if (!is_new) assert_true(holds(WRITTEN, old, old_bytes));
     if (!f->for_ever) assert_int_equal(temporaries(WRITTEN), 0);
     assert_true(holds(KEPT, kept, kept_bytes));

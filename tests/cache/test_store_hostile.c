@@ -29,7 +29,7 @@
 #include "file.h"
 #include "helpers.h"
 
-enum { NUMBER = 7, IMAGE_BYTES = 100, OTHER_USER = 4242, BLOCKED_SECONDS = 20 };
+enum { NUMBER = 7, IMAGE_BYTES = 100, OTHER_USER = 4242, BLOCKED_SECONDS = 300 };
 
 struct place {
     char base[64], folder[80]; /* the store is BASE/store; beside it is what others have */
@@ -156,6 +156,12 @@ static void copy(const char *from, const char *to, mode_t mode)
     free(bytes);
 }
 
+static void make_huge(const char *path, const char *victim)
+{
+    copy(victim, path, 0600);
+    assert_int_equal(truncate(path, (off_t)1 << 40), 0); /* a hole: nothing is on the disk */
+}
+
 static void make_hard_link(const char *path, const char *victim)
 {
     assert_int_equal(link(victim, path), 0);
@@ -193,7 +199,8 @@ static const struct {
         {"folder", make_folder, 0},   {"socket", make_socket, 0},
         {"device", make_device, 0},   {"hard link", make_hard_link, 0},
         {"0620", make_for_group, 0},  {"0666", make_for_all, 0},
-        {"foreign", make_foreign, 1}, {"file", make_file, 0},
+        {"foreign", make_foreign, 1}, {"huge", make_huge, 0},
+        {"file", make_file, 0},
 },
   in_place_of_a_folder[] = {
       {"link", make_link, 0},

@@ -207,7 +207,7 @@ static int is_native(const char *name, const struct arch *a)
 static void compile_in_turn(struct fixture *f, const char *const *names, int count)
 {
     const struct arch *archs[16];
-    size_t arch_count = 0, ranges, turn = 0;
+    size_t arch_count = 0, ranges, turn = 1;
     const struct pipeline_range *range = pipeline_ranges(&ranges);
     for (const struct arch *a = arch_table(); a->name[0]; a++)
         if (a->kind == ARCH_SM) archs[arch_count++] = a;
