@@ -27,7 +27,11 @@ static const struct cli_option options[] = {
     {"text", 't', CLI_STRING, &text, "T", "a text", 0, 0},
     {.name = NULL},
 };
-static const struct cli_spec spec = {"try A [B]", "Tries.", NULL, options, 1, 2};
+static const struct cli_spec spec = {.usage = "try A [B]",
+                                     .about = "Tries.",
+                                     .options = options,
+                                     .min_operands = 1,
+                                     .max_operands = 2};
 
 static int parse(struct cli *cli, const char *const *words)
 {
