@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "blake2b.h"
+#include "bundle.h"
 #include "error.h"
 
 #define FIRST_LINE "qgen-winners 1"
@@ -573,18 +574,8 @@ const struct winner *winners_find(const struct winners *w, const struct winner_q
 /* A name that is too long ends with digits of its hash, so that two do not become one. */
 void winners_device_name(const char *name, char out[WINNER_DEVICE_BYTES])
 {
-    enum { HASHED = 4 };
-    const size_t length = strlen(name);
-    snprintf(out, WINNER_DEVICE_BYTES, "%s", *name ? name : "unnamed");
-    if (length >= WINNER_DEVICE_BYTES) {
-        uint8_t hash[HASHED];
-        blake2b_hash(hash, sizeof hash, name, length);
-        snprintf(out + WINNER_DEVICE_BYTES - 10, 10, "_%02x%02x%02x%02x", hash[0], hash[1], hash[2],
-                 hash[3]);
-    }
-    for (char *at = out; *at; at++)
-        if (!isascii(*at) || !(isalnum((unsigned char)*at) || (at > out && strchr("._-", *at))))
-            *at = at > out ? '_' : 'x';
+    _Static_assert((int)WINNER_DEVICE_BYTES == (int)BUNDLE_NAME_BYTES, "one rule for both");
+    bundle_device_name(name, out);
 }
 
 /* Lengths go in, so that no two lists of texts are one stream. */
