@@ -113,7 +113,7 @@ struct summary {
     size_t tuned, kept_default, without; /* points; without: none of its kernels was measured */
     size_t first_count, near;            /* first choices that were measured; within 5 % */
     double first_median, first_worst;
-    size_t agree, compared; /* of two runs */
+    size_t agree, same, compared; /* of two runs; same: winner */
 };
 
 static int by_value(const void *a, const void *b)
@@ -135,6 +135,7 @@ static qrt_status summarize(const struct tuner_result *r, const struct tuner_res
         s->tuned += v->winner >= 0 && v->winner != v->default_;
         s->kept_default += v->winner >= 0 && v->winner == v->default_;
         s->agree += agree == 1;
+        s->same += agree == 1 && v->winner == second->verdicts[i].winner;
         s->compared += agree >= 0;
         if (first > 0) ratios[s->first_count++] = first;
         s->near += first > 0 && first <= 1.05;
@@ -204,7 +205,8 @@ static void print_json(const struct tuner_result *r, const struct summary *s, si
         "entries", entries);
     if (repeat)
         json_object_set_new(json, "repeat",
-                            json_pack("{sI sI}", "compared", (json_int_t)s->compared, "agree",
+                            json_pack("{sI sI sI}", "compared", (json_int_t)s->compared,
+                                      "same_winner", (json_int_t)s->same, "agree",
                                       (json_int_t)s->agree));
     cli_json(json, "qgen.tune/1");
 }
@@ -245,7 +247,9 @@ static void print_table(const struct tuner_result *r, const struct summary *s, s
         printf("first choice of the ranking: %.3f of the best time at the median, %.3f at worst, "
                "%.0f %% within 5 %%\n",
                s->first_median, s->first_worst, 100 * (double)s->near / (double)s->first_count);
-    if (repeat) printf("two runs agree at %zu of %zu points\n", s->agree, s->compared);
+    if (repeat)
+        printf("two runs agree at %zu of %zu points, with the same winner at %zu\n", s->agree,
+               s->compared, s->same);
 }
 
 /* ---- the work ---- */

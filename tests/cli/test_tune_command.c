@@ -165,6 +165,7 @@ static void two_runs_are_compared(void **state)
     const json_t *both = json_object_get(json, "repeat");
     assert_int_equal(command_integer(both, "compared"), 1);
     assert_in_range(command_integer(both, "agree"), 0, 1);
+    assert_in_range(command_integer(both, "same_winner"), 0, command_integer(both, "agree"));
     json_decref(json);
 }
 
