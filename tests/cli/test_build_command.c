@@ -9,8 +9,8 @@
  *   4 a model that is not there
  * - the main job, for a GPU: winners for every number of rows, whose kernels are there, and all small
  *   ops, no spills (skipped aloud without NVRTC)
- * - --shape ranks linears of a GPU for it, with progress on stderr; --explain says for each range of
- *   rows what won and why, in words and in JSON; the second time nothing is ranked
+ * - --shape ranks linears of a GPU for it; --explain says for each range of rows what won and why, in
+ *   words and in JSON; the second time nothing is ranked
  * - targets and schemes list what the main job takes
  */
 #include <jansson.h>
@@ -319,11 +319,10 @@ static void shapes_are_ranked_and_explained(void **state)
     snprintf(small, sizeof small, "%s/small", folder);
     small_search_write(small, "");
     snprintf(job, sizeof job,
-             "build --arch sm_86 --request linear.w4g64.f16.f16 --shape 5120x1280 --templates %s",
+             "build --quiet --arch sm_86 --request linear.w4g64.f16.f16 --shape 5120x1280 "
+             "--templates %s",
              small);
     json_t *json = qgen_json(job, "qgen.build/1");
-    assert_non_null(strstr(errors, "rank "));
-    assert_non_null(strstr(errors, "left"));
     const json_t *rankings = json_object_get(json, "rankings");
     assert_int_equal(json_array_size(rankings), 1);
     check_ranking(json_array_get(rankings, 0));
