@@ -5,6 +5,8 @@
  * - a key made here is read back, is never overwritten, and nobody else may read it, whatever the umask
  * - the seeds of RFC 8032 have its public keys
  * - a signature made here is accepted by libqrt_verify, and is the same text every time
+ * - a password that would cost more than minisign's own, or next to nothing, is not asked for; nor is
+ *   one of another kind of key
  * - a key file of which a bit is changed, or that is cut, is refused, or still holds the same key
  * - minisign signs with keys made here, and accepts signatures made here; what it signs is accepted
  *   by libqrt_verify, but not in its legacy form (skipped aloud without minisign)
@@ -144,19 +146,26 @@ static void new_keys_are_private(void **state)
     assert_memory_not_equal(&made, &other, sizeof made);
 }
 
-/* The text of a key file without password, from its definition. */
+enum { CODED_BYTES = 158 };
+
+static void write_coded(const char *path, const uint8_t coded[CODED_BYTES])
+{
+    char line[256], text[400];
+    sodium_bin2base64(line, sizeof line, coded, CODED_BYTES, sodium_base64_VARIANT_ORIGINAL);
+    snprintf(text, sizeof text, "untrusted comment: a seed\n%s\n", line);
+    write_text(path, text);
+}
+
+/* A key file without password, from its definition. */
 static void write_seed(const char *path, const char *seed, const char *public_key)
 {
-    uint8_t coded[158] = "Ed";
-    char line[256], text[400];
+    uint8_t coded[CODED_BYTES] = "Ed";
     size_t count;
     memcpy(coded + 4, "B2", 2);
     memset(coded + 54, 0x5e, 8);
     sodium_hex2bin(coded + 62, 32, seed, 64, NULL, &count, NULL);
     sodium_hex2bin(coded + 94, 32, public_key, 64, NULL, &count, NULL);
-    sodium_bin2base64(line, sizeof line, coded, sizeof coded, sodium_base64_VARIANT_ORIGINAL);
-    snprintf(text, sizeof text, "untrusted comment: a seed\n%s\n", line);
-    write_text(path, text);
+    write_coded(path, coded);
 }
 
 static void seeds_have_the_keys_of_rfc_8032(void **state)
@@ -180,6 +189,46 @@ static void seeds_have_the_keys_of_rfc_8032(void **state)
     write_seed("seed.key", vectors[0].seed, vectors[1].public_key);
     assert_int_equal(sign_key_read("seed.key", NULL, &key), QRT_E_FORMAT);
     assert_non_null(strstr(qrt_message(), "halves do not belong together"));
+}
+
+static qrt_status never(void *user, const char *what, char out[SIGN_PASSWORD_BYTES])
+{
+    (void)user;
+    (void)what;
+    (void)out;
+    fail_msg("asked for a password");
+    return QRT_E_ARGUMENT;
+}
+
+/* Costs of a password that are no key's, or no machine's; other algorithms. */
+static void odd_keys_are_refused_unasked(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t ops[2], memory[2]; /* of the number's bytes: which, and its value */
+        qrt_status status;
+    } costs[] = {
+        {{5, 1}, {3, 0x40}, QRT_E_LIMIT},  {{3, 2}, {4, 2}, QRT_E_LIMIT},
+        {{3, 2}, {7, 0x80}, QRT_E_LIMIT},  {{0, 1}, {3, 0x40}, QRT_E_FORMAT},
+        {{3, 2}, {1, 0x40}, QRT_E_FORMAT},
+    };
+    const struct sign_password nobody = {never, NULL};
+    struct sign_key key;
+    for (size_t i = 0; i < sizeof costs / sizeof *costs; i++) {
+        uint8_t coded[CODED_BYTES] = "EdScB2";
+        coded[38 + costs[i].ops[0]] = costs[i].ops[1];
+        coded[46 + costs[i].memory[0]] = costs[i].memory[1];
+        write_coded("odd.key", coded);
+        assert_int_equal(sign_key_read("odd.key", &nobody, &key), costs[i].status);
+    }
+    static const char *const starts[] = {"EDScB2", "edScB2", "EdScB3", "EdArB2"};
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        uint8_t coded[CODED_BYTES] = {0};
+        memcpy(coded, starts[i], 6);
+        coded[38 + 3] = 2, coded[46 + 3] = 0x40;
+        write_coded("odd.key", coded);
+        assert_int_equal(sign_key_read("odd.key", &nobody, &key), QRT_E_FORMAT);
+    }
 }
 
 /* Only the first line, and what an unprotected key does not use, may differ. */
@@ -308,6 +357,7 @@ int main(void)
         cmocka_unit_test(keys_of_minisign_are_read),
         cmocka_unit_test(new_keys_are_private),
         cmocka_unit_test(seeds_have_the_keys_of_rfc_8032),
+        cmocka_unit_test(odd_keys_are_refused_unasked),
         cmocka_unit_test(damaged_keys_are_refused),
         cmocka_unit_test(signatures_are_the_same_every_time),
         cmocka_unit_test(minisign_understands_both_ways),

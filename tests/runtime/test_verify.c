@@ -11,6 +11,7 @@
  * - a revoked key is refused though it is trusted; two keys cannot share an id
  * - Ed25519 as RFC 8032 has it; S + L for S, keys and R of small order and encodings that are not
  *   canonical are refused
+ * - a text of 1024 bytes is the longest
  * - nothing is read beyond the texts' ends
  */
 #include "qrt_verify.h"
@@ -391,6 +392,24 @@ static void lines_are_strict(void **state)
     says("malformed line 5");
 }
 
+/* The untrusted comment is free, but the whole has a limit. */
+static void long_texts_are_refused(void **state)
+{
+    (void)state;
+    char text[MINISIGN_TEXT_BYTES], longer[MINISIGN_TEXT_BYTES + 1];
+    const struct parts p = sign(&alice, head, HEAD_BYTES);
+    const size_t count = parts_text(&p, text), rest_at = strcspn(text, "\n");
+    for (size_t total = MINISIGN_TEXT_BYTES; total <= MINISIGN_TEXT_BYTES + 1; total++) {
+        const size_t filling = total - count;
+        memcpy(longer, text, rest_at);
+        memset(longer + rest_at, 'u', filling);
+        memcpy(longer + rest_at + filling, text + rest_at, count - rest_at);
+        const int code = check_text(trusts_alice, head, HEAD_BYTES, longer, total);
+        assert_int_equal(code, total > MINISIGN_TEXT_BYTES);
+    }
+    says("at most 1024");
+}
+
 static void reasons_stay_in_their_room(void **state)
 {
     (void)state;
@@ -583,6 +602,7 @@ int main(void)
         cmocka_unit_test(reasons_name_keys),
         cmocka_unit_test(revoked_keys_are_refused),
         cmocka_unit_test(lines_are_strict),
+        cmocka_unit_test(long_texts_are_refused),
         cmocka_unit_test(reasons_stay_in_their_room),
         cmocka_unit_test(keys_are_strict),
         cmocka_unit_test(ed25519_is_that_of_rfc_8032),
