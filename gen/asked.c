@@ -7,6 +7,7 @@
 
 #include "error.h"
 #include "model_cache.h"
+#include "qm_file.h"
 #include "target.h"
 
 /* What the pieces of lists are added to. */
@@ -103,6 +104,34 @@ static qrt_status add_shape(void *user, const char *text)
     return QRT_OK;
 }
 
+/* Linears are chosen for the shapes that they have; what finds no place goes by the row for any. */
+static void note_shapes(struct asked *a, const qrt_model *m)
+{
+    for (size_t i = 0; i < m->op_count; i++) {
+        if (m->ops[i].op != OP_LINEAR || a->shape_count == ASKED_MAX_SHAPES) continue;
+        const struct qm_tensor *t = &m->tensors[m->ops[i].tensor];
+        const struct shape shape = {(int)t->N, (int)t->K};
+        size_t known = 0;
+        while (known < a->shape_count && memcmp(&a->shapes[known], &shape, sizeof shape) != 0)
+            known++;
+        if (known == a->shape_count) a->shapes[a->shape_count++] = shape;
+    }
+}
+
+static qrt_status add_model_shapes(struct asked *a, const char *path)
+{
+    qrt *rt;
+    qrt_model *model;
+    TRY(qrt_open(NULL, &rt));
+    const qrt_status status = qrt_model_open(rt, path, &model);
+    if (status == QRT_OK) {
+        note_shapes(a, model);
+        qrt_model_close(model);
+    }
+    qrt_close(rt);
+    return status;
+}
+
 static qrt_status add_model(const struct adding *to, int threads)
 {
     const struct asked_options *o = to->options;
@@ -115,6 +144,7 @@ static qrt_status add_model(const struct adding *to, int threads)
     qrt_status status = QRT_OK;
     for (size_t i = 0; i < a->arch_count && status == QRT_OK; i++)
         status = request_set_add_model(&a->set, a->archs[i], path, o->act, a->m_lo, a->m_hi);
+    if (status == QRT_OK && !o->shapes) status = add_model_shapes(a, path);
     free(path);
     return status;
 }

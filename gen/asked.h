@@ -41,8 +41,8 @@ struct asked_options {
     {"m", 'm', CLI_STRING, &(o).rows, "M[..M]", \
      "rows of activations (tokens): 1, or 1..4096 (any)", 0, 0}, \
     {"shape", 0, CLI_STRING, &(o).shapes, "NxK[,..]", \
-     "weights [N, K] that linear kernels for a GPU are ranked for (those of\n" \
-     "Llama-3-8B, whole and in two parts, and any other)", 0, 0}, \
+     "weights [N, K] that linear kernels for a GPU are ranked for (a model's\n" \
+     "own; else those of Llama-3-8B, whole and in two parts, and any other)", 0, 0}, \
     {"gpu", 0, CLI_STRING, &(o).gpu, "NAME", \
      "the GPU they are ranked for (the first of the table for the arch)", 0, 0}, \
     {"gpus", 0, CLI_STRING, &(o).gpus, "FILE", "a table of GPUs instead of the program's", 0, 0}
