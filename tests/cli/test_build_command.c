@@ -216,9 +216,6 @@ static void check_gpu_kernel(const json_t *k, int covered[2])
 static void main_job_covers_a_layer(void **state)
 {
     (void)state;
-#ifdef __SANITIZE_ADDRESS__
-    skip(); /* takes minutes, nearly all of them in NVRTC and the virtual GPU */
-#endif
     struct nvrtc *nvrtc;
     if (nvrtc_open(&nvrtc) != QRT_OK) {
         fprintf(stderr, "[  SKIP  ] %s\n", qrt_message());
