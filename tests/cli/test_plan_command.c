@@ -189,6 +189,7 @@ static void stored_kernels_are_counted(void **state)
     json_decref(json);
 }
 
+/* Of a scheme that no table of the program is about. */
 static void add_winner(struct winners *w, const char *device, int N, int K, int m_lo, int m_hi,
                        enum winner_how how)
 {
@@ -205,7 +206,7 @@ static void add_winner(struct winners *w, const char *device, int N, int K, int 
                          .us = how == WINNER_MEASURED ? 10 : 0,
                          .signature = "8f0c5f5a3c1d2e4b"};
     strcpy(one.device, device);
-    assert_int_equal(op_desc_parse("linear.w4g128.f16.f16", &one.desc), QRT_OK);
+    assert_int_equal(op_desc_parse("linear.w4g64.f16.f16", &one.desc), QRT_OK);
     if (winners_add(w, &one) != QRT_OK) fail_msg("%s", qrt_message());
 }
 
@@ -222,11 +223,11 @@ static void winners_are_counted(void **state)
     assert_int_equal(winners_keep(store, &w), QRT_OK);
     winners_free(&w);
     json_t *json =
-        command_json(0, "qgen.plan/1", "%s", LLAMA "--gpu h100,a100 --schemes w4g128 --batch 1,8");
+        command_json(0, "qgen.plan/1", "%s", LLAMA "--gpu h100,a100 --schemes w4g64 --batch 1,8");
     const json_t *k = json_object_get(row(json, "about", 0), "kernels");
     assert_true(number(k, "points") == 4 * 2); /* q and o; k and v; gate and up; down */
     assert_true(number(k, "measured") == 1 && number(k, "chosen") == 2);
-    assert_string_equal(text(k, "tune"), "qgen tune --device cuda:0 --scheme w4g128 --shape "
+    assert_string_equal(text(k, "tune"), "qgen tune --device cuda:0 --scheme w4g64 --shape "
                                          "8192x8192,1024x8192,28672x8192,8192x28672 --m 1,8");
     k = json_object_get(row(json, "about", 1), "kernels"); /* kernels of sm_90a run on no A100 */
     assert_true(number(k, "measured") == 0 && number(k, "chosen") == 0);
