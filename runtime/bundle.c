@@ -446,9 +446,11 @@ static qrt_status open_file(const char *path, qrt_bundle *from)
     struct stat st;
     from->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (from->fd < 0) return error_set(QRT_E_IO, "%s: %s", path, strerror(errno));
-    if (fstat(from->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    const int is_known = fstat(from->fd, &st) == 0, reason = errno;
+    if (!is_known || !S_ISREG(st.st_mode)) {
         close(from->fd);
-        return error_set(QRT_E_IO, "%s: not a regular file", path);
+        return error_set(QRT_E_IO, "%s: %s", path,
+                         is_known ? "not a regular file" : strerror(reason));
     }
     from->total_bytes = (uint64_t)st.st_size;
     return QRT_OK;
