@@ -31,7 +31,7 @@ import numpy as np
 MODELS = ["SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"]
 TEXT = "/usr/share/common-licenses/GPL-3"  # on every Debian
 THREADS = min(2, os.cpu_count())
-CONTEXT, CHUNKS = 512, 5
+CONTEXT, CHUNKS = 512, 10
 LOGIT_TOKENS, SAME_ARGMAX, KL_LIMIT = 256, 0.97, 5e-3
 OWN_SAME_MARGIN, OWN_KL_MARGIN = 0.02, 1.25  # five positions of 256
 EXACT_SAME, EXACT_KL = 0.99, 1e-5
