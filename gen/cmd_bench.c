@@ -79,7 +79,7 @@ static json_t *row_json(const struct row *r)
     const double ceiling = r->floor > 0 ? (r->is_memory ? r->bytes : r->ops) / r->floor : 0;
     return json_pack("{ss ss ss si si si sf sf sf sI sf sf sf sf sf sf ss}", "what", r->what,
                      "request", r->request, "kernel", r->kernel, "n", r->N, "k", r->K, "m", r->M,
-                     "median_s", median, "low_s", r->times.low, "high_s", r->times.high, "repeats",
+                     "median", median, "low", r->times.low, "high", r->times.high, "repeats",
                      (json_int_t)r->times.count, "bytes", r->bytes, "ops", r->ops, "bytes_per_s",
                      r->bytes / median, "ops_per_s", r->ops / median, "ceiling", ceiling, "ratio",
                      r->floor / median, "bound", r->is_memory ? "memory" : "compute");

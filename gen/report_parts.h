@@ -15,12 +15,14 @@ struct report_device {
 /* A request at a shape and rows: the records of it, and the best of them. */
 struct report_point {
     size_t first, count; /* in report_points.order */
+    size_t trials;       /* the first of them; the others are rows of a bench */
     size_t best;         /* index of a record; SIZE_MAX: none was measured */
     double best_ratio;   /* of it, over the default's time; 0: there is no default */
     double first_ratio;  /* of the first of the model's ranking; 0: not measured */
 };
 
-/* Points sorted by request, N, K, M; order: indices of records, a point's together, in files' order. */
+/* Points sorted by request, N, K, M; order: indices of records, a point's together, trials
+ * before rows of a bench, then in files' order. */
 struct report_points {
     struct report_point *items;
     size_t count, *order;

@@ -9,7 +9,7 @@
 
 /* ---- points ---- */
 
-/* The order of points; then of files. */
+/* The order of points; in one trials before rows of a bench, then of files. */
 static int compare(const void *a, const void *b, void *user)
 {
     const struct records *all = user;
@@ -20,6 +20,7 @@ static int compare(const void *a, const void *b, void *user)
     if (r->N != s->N) return r->N < s->N ? -1 : 1;
     if (r->K != s->K) return r->K < s->K ? -1 : 1;
     if (r->M != s->M) return r->M < s->M ? -1 : 1;
+    if (r->kind != s->kind) return r->kind == RECORD_TRIAL ? -1 : 1;
     return i < j ? -1 : 1;
 }
 
@@ -42,11 +43,14 @@ static int is_faster(const struct record *r, const struct record *than)
     return own > 0 && its > 0 && own != its ? own < its : r->median_s < than->median_s;
 }
 
-/* The fastest of a point, and the ranking's first. */
+/* The fastest of a point, of its trials where there are some, and the ranking's first. */
 static void sum_up(const struct records *all, const size_t *order, struct report_point *p)
 {
     p->best = SIZE_MAX;
-    for (size_t i = p->first; i < p->first + p->count; i++) {
+    while (p->trials < p->count && all->items[order[p->first + p->trials]].kind == RECORD_TRIAL)
+        p->trials++;
+    const size_t count = p->trials ? p->trials : p->count;
+    for (size_t i = p->first; i < p->first + count; i++) {
         const struct record *r = &all->items[order[i]];
         if (r->median_s <= 0) continue;
         if (p->best == SIZE_MAX || is_faster(r, &all->items[p->best])) p->best = order[i];
@@ -89,7 +93,15 @@ static void add_roof(struct report_roofs *r, const char *name, double ops_s)
     r->ops[r->count++].ops_s = ops_s;
 }
 
-/* {bytes_per_s, ops_per_s, i8_ops_per_s ..}: whatever ends so is a roof. */
+/* ops_per_s: {f32: .., i8: ..} */
+static void from_units(const json_t *units, struct report_roofs *out)
+{
+    const char *unit;
+    json_t *value;
+    json_object_foreach((json_t *)units, unit, value) add_roof(out, unit, json_number_value(value));
+}
+
+/* {bytes_per_s, ops_per_s, i8_ops_per_s ..}: whatever ends so is a roof, or one for each unit. */
 static void from_bench(const json_t *ceilings, struct report_roofs *out)
 {
     static const char suffix[] = "ops_per_s";
@@ -99,6 +111,7 @@ static void from_bench(const json_t *ceilings, struct report_roofs *out)
     json_object_foreach((json_t *)ceilings, key, value)
     {
         const size_t length = strlen(key);
+        if (strcmp(key, suffix) == 0 && json_is_object(value)) from_units(value, out);
         if (length < sizeof suffix - 1 || strcmp(key + length - (sizeof suffix - 1), suffix) != 0)
             continue;
         char name[32];

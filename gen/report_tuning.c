@@ -36,7 +36,7 @@ static const struct record *trial(const struct history *t, size_t i)
 static void history_frame(struct history *t)
 {
     double lo = 0.8, hi = 1.25;
-    for (size_t i = 0; i < t->point->count; i++) {
+    for (size_t i = 0; i < t->point->trials; i++) {
         const double ratio = report_ratio(trial(t, i));
         if (ratio <= 0) continue;
         lo = fmin(lo, ratio);
@@ -45,7 +45,7 @@ static void history_frame(struct history *t)
     t->chart = (struct chart){
         .width = 360,
         .height = 210,
-        .x = {0, (double)t->point->count + 1, 0, 44, 350, "trial", NULL},
+        .x = {0, (double)t->point->trials + 1, 0, 44, 350, "trial", NULL},
         .y = {floor(lo * 10 - 0.5) / 10, ceil(hi * 10) / 10, 0, 164, 26, "time / default's", NULL},
     };
     if (t->chart.y.lo < 0) t->chart.y.lo = 0;
@@ -57,7 +57,7 @@ static void best_so_far(struct html *h, const struct history *t)
     const struct chart *c = &t->chart;
     double best = 1;
     html_markup(h, "<path class=\"best\" d=\"M%.1f %.1f", c->x.from, chart_at(&c->y, 1));
-    for (size_t i = 0; i < t->point->count; i++) {
+    for (size_t i = 0; i < t->point->trials; i++) {
         const double ratio = report_ratio(trial(t, i));
         if (ratio <= 0 || ratio >= best) continue;
         best = ratio;
@@ -69,7 +69,7 @@ static void best_so_far(struct html *h, const struct history *t)
 static void trial_dots(struct html *h, const struct history *t)
 {
     const struct chart *c = &t->chart;
-    for (size_t i = 0; i < t->point->count; i++) {
+    for (size_t i = 0; i < t->point->trials; i++) {
         const struct record *r = trial(t, i);
         const double ratio = report_ratio(r), x = chart_at(&c->x, (double)i + 1);
         if (ratio > 0)
@@ -109,7 +109,7 @@ static void draw_history(struct html *h, struct history *t)
 
 static int has_history(const struct report_point *p)
 {
-    return p->count >= TRIALS_LEAST && p->best_ratio > 0;
+    return p->trials >= TRIALS_LEAST && p->best_ratio > 0;
 }
 
 void report_tuning(struct html *h, const struct report_device *d, const struct report_points *p)

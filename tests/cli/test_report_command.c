@@ -9,6 +9,7 @@
  * - winners: the fastest of each point beside the default, how many times as fast, its share of the ceiling
  * - trials are compared by their ratio to the default, not by their times: a machine that slows down
  *   meanwhile changes no winner; the default measured alone says that it is the default
+ * - a bench may have a ceiling for each unit; its rows are dots, not trials of a history
  * - trials that failed have no time and are listed with what was seen
  * - the history's line ends at the best ratio to the default
  * - kernels of a check are sorted by their largest error, wrong ones first
@@ -245,6 +246,26 @@ static void failures_are_listed(void **state)
     assert_int_equal(count_of(html, "<circle class=\"trial\""), 3);
 }
 
+/* A bench of the tuned kernel's own point on its own GPU, with ceilings by unit. */
+static void benches_are_no_trials(void **state)
+{
+    (void)state;
+    write_trials("a.jsonl", tuned, 5, "");
+    write_file("own.json",
+               "{\"schema\":\"qgen.bench/1\",\"device\":{\"name\":\"NVIDIA GeForce RTX 4090\","
+               "\"arch\":\"sm_89\"},\"ceilings\":{\"bytes_per_s\":1e12,\"ops_per_s\":"
+               "{\"f16\":1e14,\"i8\":2e14}},\"rows\":[{\"what\":\"linear\",\"request\":"
+               "\"linear.w4g128.f16.f16\",\"n\":4096,\"k\":4096,\"m\":1,\"median\":4e-6,"
+               "\"low\":4e-6,\"high\":4e-6,\"bytes\":8000000,\"ops\":33554432}]}");
+    const char *html = report("own.json a.jsonl");
+    assert_int_equal(count_of(html, "<circle class=\"trial\""), 3);
+    assert_int_equal(count_of(html, "<path class=\"bad\""), 2); /* crashed and wrong */
+    assert_int_equal(count_of(html, "<circle class=\"m1"), 4 + 1);
+    has(html, "<td class=\"n\">2.00</td>"); /* the fastest trial beside the default */
+    has(html, "f16 100 T");
+    has(html, "i8 200 T");
+}
+
 static void dots_and_lines(void **state)
 {
     (void)state;
@@ -424,6 +445,7 @@ int main(void)
         cmocka_unit_test(winners_beside_defaults),
         cmocka_unit_test(failures_are_listed),
         cmocka_unit_test(ratios_decide),
+        cmocka_unit_test(benches_are_no_trials),
         cmocka_unit_test(dots_and_lines),
         cmocka_unit_test(history_ends_at_the_best),
         cmocka_unit_test(text_stays_text),

@@ -217,7 +217,7 @@ static void stopping_keeps_what_is_known(void **state)
 
 static void check_row(const json_t *r)
 {
-    const double median = number_of(r, "median_s"), ceiling = number_of(r, "ceiling");
+    const double median = number_of(r, "median"), ceiling = number_of(r, "ceiling");
     const int is_memory = strcmp(text_of(r, "bound"), "memory") == 0;
     const double amount = number_of(r, is_memory ? "bytes" : "ops");
     assert_true(median > 0 && ceiling > 0);
