@@ -221,6 +221,7 @@ static qrt_status build(const struct asked *asked, const struct cli *cli,
                                          .jobs = jobs,
                                          .offline = offline,
                                          .top = top,
+                                         .device = "*", /* whatever was measured, wherever */
                                          .rank = rank_again || explain ? DECIDE_ALWAYS
                                                                        : DECIDE_MISSING};
     TRY(asked_make(asked, &how, cli, "build", result));
