@@ -45,7 +45,7 @@ json() { # name, command...
   mv "$out/$name.log" "$out/$name.json"
 }
 
-# The virtual GPU's device of an arch: it has one for each, in the order of `qgen targets`.
+# The virtual GPU in place of the driver.
 virtual_driver() {
   mkdir -p "$out/virtual"
   ln -sf "$PWD/$build/libqgen_vgpu.so" "$out/virtual/libcuda.so.1"
@@ -76,10 +76,11 @@ part_compare() {
   step logits_ref "$qgen" eval $model --tokens "$ids" --logits "$out/ref.npy" --device ref
   virtual_driver
   local number
-  number=$($qgen targets --format json | python3 -c "
-import json, sys
-gpus = [t['name'] for t in json.load(sys.stdin)['targets'] if t['name'].startswith('sm_')]
-print(gpus.index('sm_90a'))")
+  number=$(python3 -c "
+import ctypes
+v = ctypes.CDLL('$build/libqgen_vgpu.so')
+v.vgpu_arch.restype = ctypes.c_char_p
+print([v.vgpu_arch(i) for i in range(v.vgpu_arch_count())].index(b'sm_90a'))")
   step logits_virtual env LD_LIBRARY_PATH="$PWD/$out/virtual" "$qgen" eval $model --tokens "$ids" \
     --logits "$out/virtual.npy" --device "cuda:$number" --offline
   step compare python3 tests/gpu/compare.py "$out"
