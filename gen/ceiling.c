@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "error.h"
 #include "gpu_table.h"
+#include "host.h"
 #include "noise.h"
 #include "pool.h"
 
@@ -26,13 +26,6 @@ enum {
 };
 
 #define ROUNDS_S 0.2 /* and for so long */
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 static size_t block_bytes(const struct qrt_device *d)
 {
@@ -60,12 +53,12 @@ static void do_part(void *user, int part)
 
 static double best_seconds(struct crew *c)
 {
-    const double end = seconds_now() + ROUNDS_S;
+    const double end = host_seconds() + ROUNDS_S;
     double best = INFINITY;
-    for (int round = 0; round < ROUNDS || seconds_now() < end; round++) {
-        const double start = seconds_now();
+    for (int round = 0; round < ROUNDS || host_seconds() < end; round++) {
+        const double start = host_seconds();
         pool_run(c->pool, pool_threads(c->pool), do_part, c);
-        best = fmin(best, seconds_now() - start);
+        best = fmin(best, host_seconds() - start);
     }
     return best;
 }

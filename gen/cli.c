@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "error.h"
+#include "host.h"
 
 /* Options that every command has. */
 static const char *format_value;
@@ -279,13 +279,6 @@ void cli_note(const char *format, ...)
     va_end(arguments);
 }
 
-double cli_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 void cli_bytes(uint64_t bytes, char out[16])
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
@@ -298,7 +291,7 @@ void cli_bytes(uint64_t bytes, char out[16])
 void cli_progress_start(struct cli_progress *p, const struct cli *cli, const char *what,
                         const char *unit, double total)
 {
-    const double now = cli_seconds();
+    const double now = host_seconds();
     *p = (struct cli_progress){.what = what,
                                .unit = unit,
                                .total = total,
@@ -312,7 +305,7 @@ void cli_progress_update(struct cli_progress *p, double done)
 {
     enum { WIDTH = 30 };
     static const char full[WIDTH + 1] = "##############################";
-    const double now = cli_seconds(), spent = now - p->started;
+    const double now = host_seconds(), spent = now - p->started;
     if (p->quiet || now - p->printed < (p->tty ? 0.1 : 5.0)) return;
     p->printed = now;
     const double rate = spent > 0 ? done / spent : 0, share = p->total > 0 ? done / p->total : 0;

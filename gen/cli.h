@@ -85,9 +85,6 @@ const char *cli_nearest(const char *name, const char *const *names, size_t count
 /* A note on stderr: "qgen: note: ...". */
 void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Seconds of a monotonic clock. */
-double cli_seconds(void);
-
 /* Progress on stderr: a bar with rate and time left on a terminal, a line every few seconds
  * elsewhere. */
 struct cli_progress {

@@ -8,6 +8,7 @@
 #include "cli.h"
 #include "engine.h"
 #include "error.h"
+#include "host.h"
 #include "measure.h"
 #include "points.h"
 #include "qm_file.h"
@@ -323,9 +324,9 @@ static qrt_status time_steps(qrt_session *s, int count, double *seconds)
     const qrt_sampling greedy = {0};
     int id = 1;
     for (int i = 0; i < count; i++) {
-        const double start = cli_seconds();
+        const double start = host_seconds();
         TRY(qrt_step(s, id, &greedy, &id));
-        seconds[i] = cli_seconds() - start;
+        seconds[i] = host_seconds() - start;
     }
     return QRT_OK;
 }
@@ -333,12 +334,12 @@ static qrt_status time_steps(qrt_session *s, int count, double *seconds)
 static qrt_status time_prompts(qrt_session *s, const int *ids, int count, double *seconds,
                                size_t *repeats, size_t most)
 {
-    const double end = cli_seconds() + budget_s;
-    for (*repeats = 0; *repeats < 2 || (*repeats < most && cli_seconds() < end); ++*repeats) {
+    const double end = host_seconds() + budget_s;
+    for (*repeats = 0; *repeats < 2 || (*repeats < most && host_seconds() < end); ++*repeats) {
         TRY(qrt_rewind(s, 0));
-        const double start = cli_seconds();
+        const double start = host_seconds();
         TRY(qrt_run(s, ids, (size_t)count, NULL, 0));
-        seconds[*repeats] = cli_seconds() - start;
+        seconds[*repeats] = host_seconds() - start;
     }
     return QRT_OK;
 }

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "explain.h"
 #include "file.h"
+#include "host.h"
 #include "key.h"
 #include "occupancy.h"
 
@@ -239,11 +240,11 @@ int cmd_build(int argc, char **argv)
     if (stop) return stop - 1;
     const char *problem = usage_problem();
     if (problem) return cli_usage(&spec, "%s", problem);
-    const double started = cli_seconds();
+    const double started = host_seconds();
     qrt_status status = asked_collect(&asked_for, jobs, &asked);
     if (status == QRT_OK) status = build(&asked, &cli, &result);
     if (status == QRT_OK) {
-        const double seconds = cli_seconds() - started;
+        const double seconds = host_seconds() - started;
         if (result.store_problem[0]) cli_note("%s", result.store_problem);
         if (result.note[0]) cli_note("%s", result.note);
         if (cli.json)

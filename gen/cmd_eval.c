@@ -8,6 +8,7 @@
 #include "error.h"
 #include "evaluate.h"
 #include "file.h"
+#include "host.h"
 
 enum { MAX_TEXT_BYTES = 256 << 20, NO_LAYER = -1 };
 
@@ -88,11 +89,11 @@ static int eval_logits(const struct engine *e, const struct cli *cli)
     int *ids;
     qrt_status status = engine_read_ids(e, tokens_path, &ids, &count);
     if (status != QRT_OK) return cli_fail(status);
-    const double started = cli_seconds();
+    const double started = host_seconds();
     status = evaluate_logits(e, cli, ids, count, logits_path);
     free(ids);
     if (status != QRT_OK) return cli_fail(status);
-    const double seconds = cli_seconds() - started;
+    const double seconds = host_seconds() - started;
     if (cli->json)
         cli_json(json_pack("{ss sI si ss sf}", "logits", logits_path, "tokens", (json_int_t)count,
                            "vocab", e->model_info.vocab, "device", e->device_info.name, "seconds",

@@ -5,6 +5,7 @@
 #include "arch.h"
 #include "cli.h"
 #include "error.h"
+#include "host.h"
 #include "pack.h"
 
 static const char *output, *arch_list = "native";
@@ -75,12 +76,12 @@ int cmd_pack(int argc, char **argv)
     if (!output) return cli_usage(&spec, "-o OUT.qm is missing");
     qrt_status status = cli_list(arch_list, add_family, &families);
     if (status != QRT_OK) return cli_fail(status);
-    const double started = cli_seconds();
+    const double started = host_seconds();
     cli_progress_start(&progress, &cli, "pack", "million weights", 0);
     const struct pack_options how = {families, threads, show_progress, &progress};
     status = pack_file(cli.operands[0], output, &how, &result);
     cli_progress_end(&progress);
     if (status != QRT_OK) return cli_fail(status);
-    report(&cli, &result, cli_seconds() - started);
+    report(&cli, &result, host_seconds() - started);
     return EXIT_DONE;
 }

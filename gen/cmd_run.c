@@ -7,6 +7,7 @@
 #include "cli.h"
 #include "engine.h"
 #include "error.h"
+#include "host.h"
 #include "unicode.h"
 
 static const char *prompt, *tokens_path, *device = "cpu", *system_text, *kernels;
@@ -129,10 +130,10 @@ static qrt_status generate(qrt_session *session, const int *ids, size_t count, s
 {
     const qrt_sampling sampling = {greedy ? 0 : (float)temperature, (float)min_p, seed};
     int next;
-    double started = cli_seconds();
+    double started = host_seconds();
     TRY(prefill(session, o->engine, ids, count, &sampling, &next));
-    o->prefill_seconds = cli_seconds() - started;
-    started = cli_seconds();
+    o->prefill_seconds = host_seconds() - started;
+    started = host_seconds();
     o->stop = "length";
     while (o->count < (size_t)wanted) {
         if (is_end(o, next)) {
@@ -144,7 +145,7 @@ static qrt_status generate(qrt_session *session, const int *ids, size_t count, s
         TRY(qrt_step(session, next, &sampling, &next));
         o->decoded++;
     }
-    o->decode_seconds = cli_seconds() - started;
+    o->decode_seconds = host_seconds() - started;
     return QRT_OK;
 }
 

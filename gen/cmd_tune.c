@@ -116,12 +116,6 @@ struct summary {
     size_t agree, same, compared; /* of two runs; same: winner */
 };
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static qrt_status summarize(const struct tuner_result *r, const struct tuner_result *second,
                             struct summary *s)
 {
@@ -140,9 +134,8 @@ static qrt_status summarize(const struct tuner_result *r, const struct tuner_res
         if (first > 0) ratios[s->first_count++] = first;
         s->near += first > 0 && first <= 1.05;
     }
-    qsort(ratios, s->first_count, sizeof *ratios, by_value);
     if (s->first_count > 0) {
-        s->first_median = ratios[s->first_count / 2];
+        s->first_median = noise_of(ratios, s->first_count).median; /* puts them in order */
         s->first_worst = ratios[s->first_count - 1];
     }
     free(ratios);

@@ -17,6 +17,7 @@
 #include "cli.h"
 #include "error.h"
 #include "file.h"
+#include "host.h"
 #include "jobs.h"
 
 static const char *shard_text, *plan_path, *out_folder;
@@ -251,12 +252,12 @@ int cmd_work(int argc, char **argv)
     if (stop) return stop - 1;
     if (!plan_path) return cli_usage(&spec, "--jobs is missing: the file of `qgen plan-jobs`");
     if (!out_folder) return cli_usage(&spec, "--out is missing: the folder to fill");
-    const double started = cli_seconds();
+    const double started = host_seconds();
     w.failed = json_array();
     qrt_status status = open_all(&w);
     if (status == QRT_OK) {
         status = do_share(&w);
-        if (status == QRT_OK) print_result(&w, cli_seconds() - started);
+        if (status == QRT_OK) print_result(&w, host_seconds() - started);
     }
     if (status == QRT_OK && w.first_failure != QRT_OK)
         status = error_set(w.first_failure, "%zu of %zu jobs failed; the first: %s",

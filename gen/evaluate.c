@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "host.h"
 #include "npy.h"
 
 enum { LOGIT_BYTES = 64 << 20 }; /* of one batch */
@@ -127,7 +128,7 @@ qrt_status evaluate_perplexity(const struct engine *e, const struct cli *cli, co
     if (chunks && (size_t)chunks < result.chunks) result.chunks = (size_t)chunks;
     TRY(batch_open(e, context, &b));
     cli_progress_start(&progress, cli, "perplexity", "chunks", (double)result.chunks);
-    const double started = cli_seconds();
+    const double started = host_seconds();
     qrt_status status = QRT_OK;
     for (size_t i = 0; i < result.chunks && status == QRT_OK; i++) {
         status = score_chunk(&b, ids + i * (size_t)context, (size_t)context, &s);
@@ -137,7 +138,7 @@ qrt_status evaluate_perplexity(const struct engine *e, const struct cli *cli, co
     batch_close(&b);
     if (status != QRT_OK) return status;
     finish(&s, &result);
-    result.seconds = cli_seconds() - started;
+    result.seconds = host_seconds() - started;
     *out = result;
     return QRT_OK;
 }

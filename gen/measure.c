@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "check_cases.h"
 #include "choice.h"
 #include "elem.h"
 #include "error.h"
+#include "host.h"
 
 enum {
     ALIGN = 256,
@@ -60,13 +60,6 @@ struct measure {
 
 static int min_of(int a, int b) { return a < b ? a : b; }
 static size_t rounded_up(size_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 /* ---- the pattern: a small problem and what ref makes of it ---- */
 
@@ -506,7 +499,7 @@ static qrt_status settle(struct measure *m, struct series *s, double end, double
 {
     int calm = 0;
     *best = INFINITY;
-    for (int i = 0; !s->wrong && (i < 2 || (calm < CALM_SAMPLES && seconds_now() < end)); i++) {
+    for (int i = 0; !s->wrong && (i < 2 || (calm < CALM_SAMPLES && host_seconds() < end)); i++) {
         double seconds;
         TRY(sample_of(m, s, i % s->count, &seconds));
         calm = seconds < NEW_BEST * *best ? 0 : calm + 1;
@@ -528,7 +521,7 @@ static qrt_status record_batches(struct measure *m, struct series *s)
 /* First launch by launch, then in batches of the length that follows from it. */
 static qrt_status warm_up(struct measure *m, struct series *s)
 {
-    const double end = seconds_now() + WARM_SHARE * m->options.budget_s;
+    const double end = host_seconds() + WARM_SHARE * m->options.budget_s;
     double best;
     s->batch = 1;
     TRY(settle(m, s, end, &best));
@@ -551,7 +544,7 @@ static struct noise ratio_of(const struct series *s)
 static int is_enough(const struct series *s)
 {
     if (s->repeats < LEAST_PAIRS) return 0;
-    if (s->repeats == MEASURE_MOST || seconds_now() > s->until) return 1;
+    if (s->repeats == MEASURE_MOST || host_seconds() > s->until) return 1;
     if (s->repeats < ENOUGH_PAIRS) return 0;
     const struct noise ratio = ratio_of(s);
     return noise_is_small(&ratio);
@@ -577,7 +570,7 @@ static qrt_status run_series(struct measure *m, struct series *s)
         TRY(accept(m, &s->watched[i], &wrong, s->text));
         if (wrong) s->wrong = i + 1;
     }
-    s->until = seconds_now() + m->options.budget_s;
+    s->until = host_seconds() + m->options.budget_s;
     if (!s->wrong) TRY(warm_up(m, s));
     return take_turns(m, s);
 }

@@ -11,11 +11,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "error.h"
 #include "file.h"
+#include "host.h"
 
 enum { LINE_BYTES = 8192, STDERR_BYTES = 160, POLL_MS = 50 };
 
@@ -44,13 +44,6 @@ struct child {
     struct measure_child_info info;
     const struct measure_child_job *job; /* NULL: only to look */
 };
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 /* ---- the request ---- */
 
@@ -124,7 +117,7 @@ static qrt_status start(struct child *c, const struct measure_child_device *d)
         if (surplus[i] >= 0) close(surplus[i]);
     c->answers = answers[0];
     c->errors = errors[0];
-    c->silent_since = seconds_now();
+    c->silent_since = host_seconds();
     return status;
 }
 
@@ -188,7 +181,7 @@ static void take_answer(struct child *c, const char *line)
     if (event && strcmp(event, "point") == 0) take_point(c, json);
     if (event && strcmp(event, "end") == 0) take_end(c, json);
     json_decref(json);
-    c->silent_since = seconds_now();
+    c->silent_since = host_seconds();
 }
 
 static void read_answers(struct child *c)
@@ -249,7 +242,7 @@ static void watch_time(struct child *c, const struct measure_child_device *d)
     char text[64];
     if (d->stop && *d->stop) {
         kill_child(c, MEASURE_STOPPED, "stopped");
-    } else if (seconds_now() - c->silent_since > d->limit_s) {
+    } else if (host_seconds() - c->silent_since > d->limit_s) {
         snprintf(text, sizeof text, "nothing within %.3g s", d->limit_s);
         kill_child(c, MEASURE_TIMED_OUT, text);
     }

@@ -6,10 +6,10 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "error.h"
+#include "host.h"
 #include "measure_child.h"
 #include "store.h"
 
@@ -45,16 +45,9 @@ struct server {
 
 /* ---- answers ---- */
 
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 static void say(struct server *s, json_t *answer)
 {
-    s->said = seconds_now();
+    s->said = host_seconds();
     json_dumpf(answer, s->answers, JSON_COMPACT | JSON_REAL_PRECISION(9));
     fputc('\n', s->answers);
     fflush(s->answers);
@@ -65,7 +58,7 @@ static void say(struct server *s, json_t *answer)
 static void say_alive(void *user)
 {
     struct server *s = user;
-    if (seconds_now() - s->said > ALIVE_S) say(s, json_pack("{ss}", "event", "alive"));
+    if (host_seconds() - s->said > ALIVE_S) say(s, json_pack("{ss}", "event", "alive"));
 }
 
 static int after_case(void *user, char *text, size_t text_bytes)

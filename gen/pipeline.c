@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "compile.h"
 #include "error.h"
 #include "gate.h"
+#include "host.h"
 #include "workers.h"
 
 enum { MESSAGE_BYTES = 512, MAX_ROUNDS = 12 };
@@ -137,19 +137,12 @@ static void drop_unwanted(const struct pipeline *p, struct jobs *jobs)
 
 /* ---- making one kernel, on a thread ---- */
 
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 static qrt_status compile(const struct pipeline *p, struct job *job)
 {
-    const double start = seconds_now();
+    const double start = host_seconds();
     TRY(compile_entry(p->compiler, &job->candidate.record, &job->unit, job->key, &job->kernel.bytes,
                       &job->kernel.count));
-    job->kernel.seconds = seconds_now() - start;
+    job->kernel.seconds = host_seconds() - start;
     return QRT_OK;
 }
 

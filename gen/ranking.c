@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cost_identity.h"
 #include "error.h"
 #include "gpu_table.h"
+#include "host.h"
 #include "layout.h"
 #include "profiler.h"
 #include "workers.h"
@@ -50,13 +50,6 @@ void ranking_free(struct ranking *r)
     free(r->times);
     free(r->rows);
     memset(r, 0, sizeof *r);
-}
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
 /* ---- what winners are chosen by ---- */
@@ -449,7 +442,7 @@ static qrt_status rank(const struct ranking_options *o, struct template_set *set
 qrt_status ranking_make(const struct ranking_options *o, const struct op_desc *desc,
                         const struct arch *arch, struct ranking *out)
 {
-    const double started = seconds_now();
+    const double started = host_seconds();
     struct ranking r = {.desc = *desc, .arch = arch};
     struct template_set *set = NULL;
     struct compiler *compiler = NULL;
@@ -461,7 +454,7 @@ qrt_status ranking_make(const struct ranking_options *o, const struct op_desc *d
     if (status == QRT_OK) status = rank(o, set, compiler, &r);
     compile_close(compiler);
     template_set_close(set);
-    r.seconds = seconds_now() - started;
+    r.seconds = host_seconds() - started;
     if (status == QRT_OK)
         *out = r;
     else

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "chart.h"
+#include "noise.h"
 #include "report_parts.h"
 
 void report_time(struct html *h, double seconds)
@@ -134,19 +135,6 @@ void report_tuning(struct html *h, const struct report_device *d, const struct r
 
 /* ---- winners ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double median_of(double *values, size_t count)
-{
-    if (count == 0) return 0;
-    qsort(values, count, sizeof *values, by_value);
-    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-}
-
 /* Of the points with a default: how many times as fast the fastest is; of those whose ranking's first
  * was measured: what it loses. */
 struct sums {
@@ -169,8 +157,8 @@ static void sum_up(struct html *h, const struct report_points *p)
     struct sums s = {.gains = calloc(p->count + 1, sizeof(double)),
                      .losses = calloc(p->count + 1, sizeof(double))};
     for (size_t i = 0; s.gains && s.losses && i < p->count; i++) add_point(&s, &p->items[i]);
-    const double gain = s.gains ? median_of(s.gains, s.gain_count) : 0;
-    const double loss = s.losses ? median_of(s.losses, s.loss_count) : 0;
+    const double gain = s.gain_count ? noise_of(s.gains, s.gain_count).median : 0;
+    const double loss = s.loss_count ? noise_of(s.losses, s.loss_count).median : 0;
     if (s.gain_count > 0)
         html_markup(
             h,

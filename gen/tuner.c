@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "error.h"
 #include "gpu_table.h"
+#include "host.h"
 
 #define POINT_LEAST_S 0.05 /* of a point's share of the budget */
 #define POINT_MOST_S  2.0
@@ -28,13 +28,6 @@ struct tuner {
     size_t done, total;   /* candidates of all points */
     int has_lost_default; /* a point's default turned out wrong: what was timed beside it is void */
 };
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 static void report(const struct tuner *t, const char *what, size_t done, size_t total)
 {
@@ -349,7 +342,7 @@ static qrt_status run_child(struct task *task)
     struct tuner *t = task->tuner;
     struct tuner_result *r = t->result;
     const struct tuner_kernel *k = &r->kernels[task->kernel];
-    const double share = POINT_SHARE * (t->end - seconds_now()) / (double)(t->total - t->done + 1);
+    const double share = POINT_SHARE * (t->end - host_seconds()) / (double)(t->total - t->done + 1);
     const double most = t->options->point_s > 0 ? t->options->point_s : POINT_MOST_S;
     struct measure_child_job job = {.store = t->candidates,
                                     .check = !k->is_checked,
@@ -413,7 +406,7 @@ static qrt_status measure_places(struct tuner *t)
     for (int place = 0; place < places; place++)
         for (size_t k = 0; k < r->made.count; k++) {
             if (is_told_to_stop(t)) r->is_stopped = 1;
-            if (seconds_now() > t->end) r->is_out_of_time = 1;
+            if (host_seconds() > t->end) r->is_out_of_time = 1;
             if (r->is_stopped || r->is_out_of_time) return QRT_OK;
             TRY(measure_kernel(t, k, place));
         }
@@ -526,7 +519,7 @@ static qrt_status run(struct tuner *t)
     TRY(open_folder(t));
     TRY(make_kernels(t));
     TRY(rank_all(t));
-    t->end = seconds_now() + t->options->budget_s;
+    t->end = host_seconds() + t->options->budget_s;
     TRY(measure_all(t));
     for (size_t i = 0; i < r->count; i++) judge(r, &r->verdicts[i]);
     return QRT_OK;
@@ -535,10 +528,10 @@ static qrt_status run(struct tuner *t)
 qrt_status tuner_run(const struct tuner_options *o, struct tuner_result *out)
 {
     struct tuner t = {.options = o, .result = out, .trials = {.fd = -1}};
-    const double start = seconds_now();
+    const double start = host_seconds();
     *out = (struct tuner_result){.count = 0};
     const qrt_status status = run(&t);
-    out->seconds = seconds_now() - start;
+    out->seconds = host_seconds() - start;
     trials_close(&t.trials);
     store_close(t.store);
     if (status != QRT_OK) tuner_result_free(out);

@@ -69,9 +69,7 @@ qrt_status host_copy(struct qrt_device *d, void *to, const void *from, size_t by
 
 qrt_status host_mark(struct qrt_device *d, int mark)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    d->marks[mark] = (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    d->marks[mark] = host_seconds();
     return QRT_OK;
 }
 
@@ -82,6 +80,13 @@ qrt_status host_elapsed(struct qrt_device *d, int from, int to, double *seconds)
 }
 
 /* ---- the machine ---- */
+
+double host_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
 
 /* A number with K or M behind it, from a file of sysfs; 0 when there is none. */
 static uint64_t read_size(size_t cpu, int index, const char *file)

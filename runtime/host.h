@@ -17,6 +17,9 @@ qrt_status host_copy(struct qrt_device *d, void *to, const void *from, size_t by
 qrt_status host_mark(struct qrt_device *d, int mark);
 qrt_status host_elapsed(struct qrt_device *d, int from, int to, double *seconds);
 
+/* Seconds of a monotonic clock. */
+double host_seconds(void);
+
 /* Bytes of memory of this machine; 0 when unknown. */
 uint64_t host_memory_bytes(void);
 

@@ -14,6 +14,7 @@
 
 #include "cli.h"
 #include "helpers.h"
+#include "host.h"
 #include "pack.h"
 #include "qm_file.h"
 
@@ -62,9 +63,9 @@ static void opens_and_becomes_a_program(const struct expected *e)
     struct model m;
     struct program p;
     const char *path = path_of(e);
-    const double started = cli_seconds();
+    const double started = host_seconds();
     assert_int_equal(gguf_open(path, &g), QRT_OK);
-    assert_true(cli_seconds() - started < 0.05);
+    assert_true(host_seconds() - started < 0.05);
     assert_int_equal(model_from_gguf(g, &m), QRT_OK);
     assert_string_equal(m.arch->name, e->arch);
     assert_int_equal(m.layers, e->layers);
